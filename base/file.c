@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "base/num.h"
+
+enum {
+	FILE_READ_STEP = 64 * 1024,
+	COMMIT_TRIES = 16,
+	TREE_DEPTH_MAX = 64, /* nothing of ours is deeper; a loop would be */
+};
+
+#define COMMIT_PREFIX ".tmp-"
+
+ssize_t file_read(int fd, void *data, size_t n)
+{
+	size_t done = 0;
+	while (done < n) {
+		ssize_t got = read(fd, (char *)data + done, n - done);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			break;
+		done += (size_t)got;
+	}
+	return (ssize_t)done;
+}
+
+ssize_t file_pread(int fd, void *data, size_t n, uint64_t off)
+{
+	size_t done = 0;
+	while (done < n) {
+		ssize_t got = pread(fd, (char *)data + done, n - done, (off_t)(off + done));
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			break;
+		done += (size_t)got;
+	}
+	return (ssize_t)done;
+}
+
+int file_write(int fd, const void *data, size_t n)
+{
+	size_t done = 0;
+	while (done < n) {
+		ssize_t put = write(fd, (const char *)data + done, n - done);
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return -errno;
+		done += (size_t)put;
+	}
+	return 0;
+}
+
+int file_pwrite(int fd, const void *data, size_t n, uint64_t off)
+{
+	size_t done = 0;
+	while (done < n) {
+		ssize_t put = pwrite(fd, (const char *)data + done, n - done, (off_t)(off + done));
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return -errno;
+		done += (size_t)put;
+	}
+	return 0;
+}
+
+int file_slurp_fd(int fd, struct buf *buf)
+{
+	for (;;) {
+		size_t step = (size_t)u64_min(FILE_READ_STEP, buf->max - buf->len);
+		if (step == 0) {
+			char probe;
+			ssize_t more = file_read(fd, &probe, 1);
+			return more > 0 ? -E2BIG : (int)more;
+		}
+		int r = buf_reserve(buf, step);
+		if (r < 0)
+			return r;
+		ssize_t got = file_read(fd, buf->data + buf->len, step);
+		if (got < 0)
+			return (int)got;
+		buf->len += (size_t)got;
+		buf->data[buf->len] = '\0';
+		if ((size_t)got < step)
+			return 0;
+	}
+}
+
+int file_slurp(int dirfd, const char *name, struct buf *buf, struct err *err)
+{
+	AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return err_set(err, -errno, "open %s", name);
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return err_set(err, -errno, "stat %s", name);
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL, "read %s", name);
+	int r = file_slurp_fd(fd, buf);
+	if (r == -E2BIG)
+		return err_say(err, r, "read %s: larger than the limit of %zu bytes", name, buf->max);
+	if (r < 0)
+		return err_set(err, r, "read %s", name);
+	return 0;
+}
+
+int file_size(int fd, uint64_t *ret)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*ret = (uint64_t)st.st_size;
+	return 0;
+}
+
+int dir_make(const char *path, mode_t mode, struct err *err)
+{
+	char part[PATH_MAX];
+	size_t len = strlen(path);
+	if (len == 0 || len >= sizeof(part))
+		return err_set(err, len ? -ENAMETOOLONG : -ENOENT, "make directory '%.200s'", path);
+	memcpy(part, path, len + 1);
+
+	for (char *p = part + 1;; p++) {
+		if (*p != '/' && *p != '\0')
+			continue;
+		char c = *p;
+		*p = '\0';
+		if (mkdir(part, mode) < 0 && errno != EEXIST)
+			return err_set(err, -errno, "make directory %s", part);
+		*p = c;
+		if (c == '\0')
+			break;
+	}
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return err_set(err, -errno, "stat %s", path);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(err, -ENOTDIR, "use %s as a directory", path);
+	return 0;
+}
+
+int dir_make_at(int dirfd, const char *name, mode_t mode, int *ret_fd, struct err *err)
+{
+	if (mkdirat(dirfd, name, mode) < 0 && errno != EEXIST)
+		return err_set(err, -errno, "make directory %s", name);
+	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(err, -errno, "open directory %s", name);
+	*ret_fd = fd;
+	return 0;
+}
+
+static int tree_remove_level(int dirfd, const char *name, int depth)
+{
+	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return -errno;
+	if (depth == 0)
+		return -ELOOP;
+
+	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	DIR *dir = fdopendir(fd);
+	if (!dir) {
+		int r = -errno;
+		(void)close(fd);
+		return r;
+	}
+	int r = 0;
+	struct dirent *entry;
+	while (r == 0 && (entry = readdir(dir))) { // NOLINT(concurrency-mt-unsafe)
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		r = tree_remove_level(fd, entry->d_name, depth - 1);
+	}
+	(void)closedir(dir);
+	if (r == 0 && unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		r = -errno;
+	return r;
+}
+
+int tree_remove(int dirfd, const char *name, struct err *err)
+{
+	int r = tree_remove_level(dirfd, name, TREE_DEPTH_MAX);
+	return r < 0 ? err_set(err, r, "remove %s", name) : 0;
+}
+
+struct commit {
+	int dirfd;		   /* owned */
+	int fd;			   /* owned */
+	char name[NAME_MAX + 1];   /* the name to be */
+	char temporary[32];	   /* "" once there is nothing left to remove */
+};
+
+bool commit_is_temporary(const char *name)
+{
+	return strncmp(name, COMMIT_PREFIX, strlen(COMMIT_PREFIX)) == 0;
+}
+
+static int commit_open(struct commit *c)
+{
+	for (int i = 0; i < COMMIT_TRIES; i++) {
+		uint64_t salt;
+		if (getrandom(&salt, sizeof(salt), 0) != (ssize_t)sizeof(salt))
+			return -errno;
+		(void)snprintf(c->temporary, sizeof(c->temporary), COMMIT_PREFIX "%016llx",
+			       (unsigned long long)salt);
+		c->fd = openat(c->dirfd, c->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (c->fd >= 0)
+			return 0;
+		int r = -errno;
+		c->temporary[0] = '\0';
+		if (r != -EEXIST)
+			return r;
+	}
+	return -EEXIST;
+}
+
+int commit_create(int dirfd, const char *name, struct commit **ret, struct err *err)
+{
+	AUTO(commit) struct commit *c = calloc(1, sizeof(*c));
+	if (!c)
+		return err_set(err, -ENOMEM, "create %s", name);
+	c->fd = -1;
+	c->dirfd = -1;
+	if (strlen(name) >= sizeof(c->name))
+		return err_set(err, -ENAMETOOLONG, "create %.64s", name);
+	(void)strcpy(c->name, name); // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
+
+	/* A directory that may be fsynced: a dup of an O_PATH descriptor would not do. */
+	c->dirfd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (c->dirfd < 0)
+		return err_set(err, -errno, "open the directory of %s", name);
+	int r = commit_open(c);
+	if (r < 0)
+		return err_set(err, r, "create %s", name);
+	*ret = steal_ptr(&c);
+	return 0;
+}
+
+int commit_fd(const struct commit *c)
+{
+	return c->fd;
+}
+
+int commit_finish(struct commit *c, enum commit_mode mode, struct err *err)
+{
+	if (fsync(c->fd) < 0)
+		return err_set(err, -errno, "write %s to disk", c->name);
+	unsigned int flags = mode == COMMIT_KEEP ? RENAME_NOREPLACE : 0;
+	if (renameat2(c->dirfd, c->temporary, c->dirfd, c->name, flags) < 0) {
+		if (errno == EEXIST && mode == COMMIT_KEEP)
+			return 0; /* the temporary goes with commit_destroy() */
+		return err_set(err, -errno, "rename to %s", c->name);
+	}
+	c->temporary[0] = '\0';
+	if (fsync(c->dirfd) < 0)
+		return err_set(err, -errno, "write the directory of %s to disk", c->name);
+	return 0;
+}
+
+void commit_destroy(struct commit *c)
+{
+	if (!c)
+		return;
+	if (c->temporary[0] != '\0')
+		(void)unlinkat(c->dirfd, c->temporary, 0);
+	cleanup_close(&c->fd);
+	cleanup_close(&c->dirfd);
+	free(c);
+}
+
+int file_commit(int dirfd, const char *name, const void *data, size_t n, enum commit_mode mode,
+		struct err *err)
+{
+	AUTO(commit) struct commit *c = NULL;
+	int r = commit_create(dirfd, name, &c, err);
+	if (r < 0)
+		return r;
+	r = file_write(c->fd, data, n);
+	if (r < 0)
+		return err_set(err, r, "write %s", name);
+	return commit_finish(c, mode, err);
+}
