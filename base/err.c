@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+__attribute__((format(printf, 3, 0)))
 static void err_vformat(char *out, size_t size, const char *fmt, va_list ap)
 {
 	if (vsnprintf(out, size, fmt, ap) < 0)
