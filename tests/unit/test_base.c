@@ -176,7 +176,7 @@ static void test_workers(void **state)
 	assert_ok(workers_create(3, "test", &workers, &err), &err);
 	for (int i = 0; i < N; i++) {
 		items[i] = (struct count_work){.work.run = count_run, .count = &count};
-		assert_int_equal(workers_submit(workers, &items[i].work, i % WORK_PRIORITIES), 0);
+		assert_int_equal(workers_submit(workers, &items[i].work, i % 2 ? WORK_LATER : WORK_URGENT), 0);
 	}
 	workers_destroy(workers);
 	assert_int_equal(atomic_load(&count), N);
