@@ -31,7 +31,10 @@ enum {
 	SEEK_SPAN_OUT_MAX = 64 << 20,	/* a longer span is refused: it must fit in memory */
 	SEEK_WINDOW_BYTES = 32768,	/* deflate's history, RFC 1951 */
 	SEEK_SPANS_MAX = 1 << 24,
+	SEEK_WINDOW_PACKED_MAX = SEEK_WINDOW_BYTES + 256, /* at least ZSTD_COMPRESSBOUND of a window */
+	SEEK_DEFLATE_RATIO = 1032,	/* 258 bytes from 2 bits is the most that deflate can do */
 };
+#define SEEK_SKIP_MAX (UINT64_C(1) << 40) /* a unit decodes to no more than this */
 
 enum seek_codec {
 	SEEK_COPY,	    /* stored as it is: a plain tar */
@@ -114,5 +117,9 @@ struct seek_totals {
 	uint64_t in_size, out_size, windows_size;
 	bool is_tar;
 };
+/*
+ * Ends the table; the builder can then only be destroyed, also after a failure.
+ * -EINVAL when a span lies outside the sizes, or layer is none. -ENOMEM.
+ */
 int seek_builder_finish(struct seek_builder *builder, const struct seek_totals *totals,
 			struct seek **ret, struct err *err);
