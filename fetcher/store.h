@@ -10,7 +10,9 @@
  *   images/<algo>-<hex>/    one image: `tree.erofs`, `image.json`
  *   tags/<escaped name>     what a reference last resolved to (for offline use)
  *   tmp/, quarantine/       work under way; what was found to be wrong
+ *   locks/                  files that only carry locks
  *   usage                   mapped counter: bytes of layer data on disk
+ *   version                 of this layout
  *
  * Every commit follows base/file.h. All functions are safe from any thread
  * and process unless they say otherwise.
@@ -27,7 +29,7 @@
 struct store;
 
 struct store_config {
-	const char *path;      /* NULL: store_default_path() */
+	const char *path;      /* store_default_path() where the user named none */
 	uint64_t budget_bytes; /* of layer data; 0: 20 GiB or half of the free disk, the lesser */
 };
 
@@ -39,7 +41,11 @@ struct store_config {
 int store_default_path(const char *env_store, const char *env_data_home, const char *env_home,
 		       unsigned int uid, char **ret, struct err *err);
 
-/* Opens the store, making it when it is new. -EACCES, -EROFS, -ENOSPC with the path. */
+/*
+ * Opens the store, making it when it is new. -EACCES (also for one that another user owns),
+ * -EROFS, -ENOSPC, -EPROTONOSUPPORT (a newer layout), -ENOTEMPTY (a directory of something else).
+ * A process that forks opens its own afterwards: locks belong to open file descriptions.
+ */
 int store_open(const struct store_config *config, struct store **ret, struct err *err);
 void store_close(struct store *store);
 DEFINE_CLEANUP(store, store_close);

@@ -135,6 +135,8 @@ int store_layer_window(struct store_layer *layer, size_t i, void *ret, struct er
 /* Keeps [off, off + n) of the windows blob and marks the windows of spans [first, end). */
 int store_layer_fill_windows(struct store_layer *layer, size_t first, size_t end, uint64_t off,
 			     const void *data, size_t n, struct err *err);
+/* Forgets a window (when the span decoded with it fails its check), unless it cannot be fetched. */
+void store_layer_drop_window(struct store_layer *layer, size_t i);
 
 struct store_layer_counts {
 	uint64_t spans, spans_present;
