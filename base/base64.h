@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Standard base64 with padding (RFC 4648 section 4), decoded strictly. */
+
+#include <stddef.h>
+
+/*
+ * Decodes n characters of text; the caller frees *ret, which a NUL follows.
+ * -EINVAL for anything outside the alphabet, blanks among it, or a length
+ * that is no multiple of four; -E2BIG for more than max bytes; -ENOMEM.
+ */
+int base64_decode(const char *text, size_t n, size_t max, char **ret, size_t *ret_n);
