@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 enum {
@@ -82,3 +83,23 @@ typedef int (*entry_fn)(void *data, const struct entry *entry, struct err *err);
  * or a path, name or depth past the limits above.
  */
 int entry_clean_path(const char *raw, size_t n, char out[static ENTRY_PATH_MAX], struct err *err);
+
+/*
+ * What every reader makes sure of before it emits an entry: only a directory
+ * may be the root; no component is a whiteout of nothing (".wh.") or of "." or
+ * ".."; links have targets within the limits; xattrs and extents are within
+ * theirs, extents aligned, in order and inside the file. -EBADMSG, or
+ * -EOPNOTSUPP for extents that blocks of ENTRY_ALIGN cannot express: one that
+ * starts inside a block, or ends inside one before the end of the file.
+ */
+int entry_check(const struct entry *entry, struct err *err);
+
+enum { ENTRY_LABEL_MAX = 128 };
+/*
+ * Bytes from a layer made fit for an error message: cut to the room, and
+ * without control characters. Returns out.
+ */
+char *entry_label(const char *raw, size_t n, char out[static ENTRY_LABEL_MAX]);
+
+/* Appends what base64 text stands for (RFC 4648; padding may be left out). -EBADMSG, -E2BIG, -ENOMEM. */
+int entry_base64(const char *text, size_t n, struct buf *to);
