@@ -56,8 +56,16 @@ struct erofs_inode {
 	uint64_t body; /* offset in the image of what follows the inode */
 };
 
+/* A slot of the device table. */
+struct erofs_device {
+	char tag[64];  /* NUL-padded, not terminated when full */
+	uint64_t size; /* in bytes, rounded up to a block */
+};
+/* Device 1 … n_devices; -EINVAL for another. */
+int erofs_device(const struct erofs *image, uint32_t device, struct erofs_device *ret);
+
 uint64_t erofs_root(const struct erofs *image);
-/* -EBADMSG when nid is not an inode. */
+/* -EBADMSG when nid is not an inode, or one of a kind that we do not read (compressed). */
 int erofs_inode(const struct erofs *image, uint64_t nid, struct erofs_inode *ret);
 
 /* The entry `name` (n bytes) of a directory: its nid, by binary search. -ENOENT, -ENOTDIR. */
@@ -86,14 +94,17 @@ ssize_t erofs_readlink(const struct erofs *image, const struct erofs_inode *inod
 
 /* Where a run of a file's bytes is. */
 struct erofs_extent {
-	uint64_t off, len;   /* of the file; len is the whole run that is contiguous */
+	uint64_t off, len;   /* of the file; neighbouring chunks that are contiguous are one run */
 	uint32_t device;     /* 0: in the image; else external */
 	bool hole;	     /* zeros; device and dev_off mean nothing */
 	uint64_t dev_off;
 	const void *inlined; /* device 0: the bytes, borrowed; else NULL */
 };
 
-/* The run that holds byte off (off < size) of a regular file. -EBADMSG, -EINVAL. */
+/*
+ * The run that holds byte off of a regular file, from the start of off's chunk on. A run of very
+ * many chunks comes in pieces. -EINVAL: no regular file, or off is not below its size. -EBADMSG.
+ */
 int erofs_map(const struct erofs *image, const struct erofs_inode *inode, uint64_t off,
 	      struct erofs_extent *ret);
 
