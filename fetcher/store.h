@@ -105,9 +105,13 @@ struct store_gc_result {
 	uint64_t removed_entries, freed_bytes;
 };
 /*
- * Removes temporaries of dead processes, quarantined content, layers no image
- * names, blobs nothing names; with `all`, every image that is not in use (see
- * store_image_hold()). Recounts the usage and brings it under the budget.
+ * Removes temporaries of dead processes, what has been in quarantine for a
+ * week, layers no image names and nobody has open, blobs nothing names; with
+ * `all`, also every image that is not in use (see store_image_hold()), and all
+ * of the quarantine. Nothing younger than min_age_sec goes. Recounts the usage
+ * and brings it under the budget. What is kept is what images/<name>/image.json
+ * says: {"manifest": digest, "config": digest, "layers": [digest, …], "blobs":
+ * [digest, …]}. -EBADMSG when one cannot be read: nothing it may need is removed.
  */
 int store_gc(struct store *store, const struct store_gc_options *options,
 	     struct store_gc_result *ret, struct err *err);

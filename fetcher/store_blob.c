@@ -87,6 +87,18 @@ static int tag_name(const char *ref_text, char out[static NAME_MAX + 1])
 	return 0;
 }
 
+/* Splits "digest reference\n" in place. */
+static int tag_parse(char *text, struct digest *ret, const char **ret_ref)
+{
+	char *space = text ? strchr(text, ' ') : NULL;
+	char *end = space ? strchr(space, '\n') : NULL;
+	if (!end)
+		return -EBADMSG;
+	*end = *space = '\0';
+	*ret_ref = space + 1;
+	return digest_parse(text, ret, NULL) < 0 ? -EBADMSG : 0;
+}
+
 int store_tag_get(struct store *store, const char *ref_text, struct digest *ret, struct err *err)
 {
 	char name[NAME_MAX + 1];
@@ -99,16 +111,28 @@ int store_tag_get(struct store *store, const char *ref_text, struct digest *ret,
 		return err_prefix(err, r, "look up what %s was", ref_text);
 
 	struct digest digest;
-	char *space = text.len > 0 ? strchr(text.data, ' ') : NULL;
-	char *end = space ? strchr(space, '\n') : NULL;
-	if (end)
-		*end = *space = '\0';
-	if (!end || strcmp(space + 1, ref_text) != 0 || digest_parse(text.data, &digest, NULL) < 0) {
+	const char *ref = NULL;
+	if (tag_parse(text.data, &digest, &ref) < 0 || strcmp(ref, ref_text) != 0) {
 		(void)unlinkat(store->dirs[STORE_DIR_TAGS], name, 0);
 		return err_say(err, -ENOENT, "what the store noted about %s was damaged: removed",
 			       ref_text);
 	}
 	*ret = digest;
+	return 0;
+}
+
+int store_tag_check(struct store *store, const char *name, struct err *err)
+{
+	char want[NAME_MAX + 1];
+	struct digest digest;
+	const char *ref = NULL;
+	AUTO_FINISH(buf) struct buf text = buf_make(TAG_TEXT_MAX);
+	int r = file_slurp(store->dirs[STORE_DIR_TAGS], name, &text, err);
+	if (r < 0 && r != -E2BIG && r != -EISDIR)
+		return r;
+	if (r < 0 || tag_parse(text.data, &digest, &ref) < 0 || tag_name(ref, want) < 0 ||
+	    strcmp(want, name) != 0)
+		return err_say(err, -EBADMSG, "does not say what a reference was");
 	return 0;
 }
 

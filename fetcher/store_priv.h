@@ -85,6 +85,8 @@ uint64_t store_now_sec(void);
 
 /* Counts the bytes of all layers anew and sets the counter. Exact while nobody fills or evicts. */
 int store_recount(struct store *store, struct err *err);
+/* Only counts. */
+int store_count_layers(struct store *store, uint64_t *ret, struct err *err);
 
 /* Calls fn for each name in a directory (not "." and ".."), until it returns non-zero. */
 typedef int (*store_name_fn)(void *data, int dirfd, const char *name, struct err *err);
@@ -96,3 +98,25 @@ int store_quarantine(struct store *store, enum store_dir from, const char *name,
 
 /* A new, uniquely named directory below tmp/; name has room for NAME_MAX + 1. */
 int store_tmp_dir(struct store *store, char *ret_name, int *ret_fd, struct err *err);
+
+/*
+ * What images/<name>/image.json names: fn for "manifest", "config" and each of
+ * "layers" and "blobs". -ENOENT when there is none, -EBADMSG when it is damaged.
+ */
+typedef int (*image_names_fn)(void *data, const struct digest *digest, bool is_layer);
+int store_image_names(struct store *store, const char *name, image_names_fn fn, void *data,
+		      struct err *err);
+
+/* Whether what a file below tags/ says can be read: 0, -EBADMSG, -ENOENT. */
+int store_tag_check(struct store *store, const char *name, struct err *err);
+
+/*
+ * Removes layers/<name> or images/<name>, unless somebody uses it or works on it (-EBUSY).
+ * It vanishes at once, whole; ret_freed gets the bytes it took on disk. dry_run only looks.
+ */
+int store_remove_layer(struct store *store, const char *name, bool dry_run, uint64_t *ret_freed,
+		       struct err *err);
+int store_remove_image(struct store *store, const char *name, bool dry_run, uint64_t *ret_freed,
+		       struct err *err);
+/* The bytes on disk of a file, or of a directory and what is in it. */
+uint64_t store_disk_bytes(int dirfd, const char *name);

@@ -51,20 +51,29 @@ static int recount_layer(void *data, int dirfd, const char *name, struct err *er
 	return 0;
 }
 
-int store_recount(struct store *store, struct err *err)
+int store_count_layers(struct store *store, uint64_t *ret, struct err *err)
 {
 	struct recount count = {.store = store};
-	/* The first look at a layer may drop what a reboot lost: only the second one counts. */
 	int r = store_each(store->dirs[STORE_DIR_LAYERS], recount_layer, &count, err);
 	if (r < 0)
 		return r;
-	count.bytes = 0;
+	*ret = count.bytes;
+	return 0;
+}
+
+int store_recount(struct store *store, struct err *err)
+{
+	uint64_t bytes;
+	/* The first look at a layer may drop what a reboot lost: only the second one counts. */
+	int r = store_count_layers(store, &bytes, err);
+	if (r < 0)
+		return r;
 	int64_t before = atomic_load(&store->counter->bytes);
-	r = store_each(store->dirs[STORE_DIR_LAYERS], recount_layer, &count, err);
+	r = store_count_layers(store, &bytes, err);
 	if (r < 0)
 		return r;
 	/* What others added and took meanwhile stays in the counter. */
-	(void)atomic_fetch_add(&store->counter->bytes, (int64_t)count.bytes - before);
+	(void)atomic_fetch_add(&store->counter->bytes, (int64_t)bytes - before);
 	return 0;
 }
 
