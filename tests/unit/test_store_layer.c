@@ -2,7 +2,13 @@
 #include "fetcher/store_layer.h"
 
 #include <errno.h>
+#include <sched.h>
+#include <sys/mount.h>
 
+#include <zstd.h>
+
+#include "base/clock.h"
+#include "fetcher/store_layer_priv.h"
 #include "tests/unit/store_unit.h"
 
 enum { SEED = 7, SPANS = 20, SPAN = 5000, BUDGET = 64 << 20 };
@@ -216,6 +222,368 @@ static void test_new_stops_at_budget(void **state)
 	store_close(store);
 }
 
+/* Makes a layer's `present` one of another boot. */
+static void other_boot(struct store *store, uint64_t seed)
+{
+	char name[DIGEST_STR_MAX];
+	const struct digest digest = layer_digest(seed);
+	store_damage(store, "layers", store_entry_name(&digest, name), "present",
+		     offsetof(struct present_header, boot), "an earlier boot", 15);
+}
+
+static void test_other_boot(void **state)
+{
+	struct err err = {0};
+	struct store *store = place_open(*state, BUDGET);
+	struct seek *seek = layer_seek(SEED, SPANS, SPAN, 0, SEEK_SUM_OUT);
+	char name[DIGEST_STR_MAX];
+	layer_publish(store, SEED, seek, 5 * SPAN);
+	other_boot(store, SEED);
+	/* The power cut tore span 2. */
+	store_damage(store, "layers", store_entry_name(seek_layer(seek), name), "data",
+		     2 * SPAN + 9, "torn", 4);
+	struct store_layer *layer = layer_open(store, SEED);
+	for (size_t i = 0; i < 5; i++) {
+		const uint32_t both = SPAN_PRESENT | SPAN_UNVERIFIED;
+		assert_int_equal(store_layer_state(layer, i) & both, both);
+		assert_int_equal(layer_read_span_right(layer, SEED, i), i == 2 ? -EAGAIN : 0);
+		assert_int_equal(store_layer_state(layer, i) & both, i == 2 ? 0 : SPAN_PRESENT);
+	}
+	assert_int_equal(store_counted(store), 4 * u64_align(SPAN, 512));
+	assert_ok(layer_fill(layer, SEED, 2, &err), &err);
+	assert_int_equal(layer_read_span_right(layer, SEED, 2), 0);
+	store_layer_close(layer);
+	/* The same boot: nothing is marked again. */
+	layer = layer_open(store, SEED);
+	assert_int_equal(store_layer_state(layer, 0), SPAN_PRESENT);
+	store_layer_close(layer);
+
+	/* An UNVERIFIED span can be filled too, and counts once. */
+	other_boot(store, SEED);
+	layer = layer_open(store, SEED);
+	assert_ok(layer_fill(layer, SEED, 0, &err), &err);
+	assert_int_equal(store_layer_state(layer, 0), SPAN_PRESENT);
+	assert_int_equal(store_counted(store), 5 * u64_align(SPAN, 512));
+	store_layer_close(layer);
+	seek_destroy(seek);
+	store_close(store);
+}
+
+/* Without a sum of the output nothing can be checked again: such spans are lost with a boot. */
+static void test_other_boot_sum_in(void **state)
+{
+	struct store *store = place_open(*state, BUDGET);
+	struct seek *seek = layer_seek(SEED, SPANS, SPAN, 0, SEEK_SUM_IN);
+	layer_publish(store, SEED, seek, 5 * SPAN);
+	struct store_layer *layer = layer_open(store, SEED);
+	assert_int_equal(layer_read_span_right(layer, SEED, 1), 0);
+	store_layer_close(layer);
+	other_boot(store, SEED);
+	layer = layer_open(store, SEED);
+	assert_int_equal(layer_read_span_right(layer, SEED, 1), -EAGAIN);
+	assert_int_equal(store_counted(store), 0);
+	store_layer_close(layer);
+
+	/* The counter is of another boot too: the first opener counts anew. */
+	layer_publish(store, SEED, seek, 0);
+	store_damage(store, "", "", "usage", offsetof(struct store_counter, boot), "early", 5);
+	store_usage_add(store, 12345);
+	store_close(store);
+	store = place_open(*state, BUDGET);
+	assert_int_equal(store_counted(store), 0);
+	seek_destroy(seek);
+	store_close(store);
+}
+
+static void test_damaged_is_put_aside(void **state)
+{
+	struct err err = {0};
+	static const char *const files[] = {"seek", "layer.json", "present"};
+	struct store *store = place_open(*state, BUDGET);
+	struct seek *seek = layer_seek(SEED, SPANS, SPAN, 0, SEEK_SUM_OUT);
+	const struct digest digest = layer_digest(SEED);
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		char name[DIGEST_STR_MAX];
+		struct store_layer *layer = NULL;
+		layer_publish(store, SEED, seek, SPAN);
+		store_damage(store, "layers", store_entry_name(&digest, name), files[i], 0, "\xff",
+			     1);
+		assert_err(store_layer_open(store, &digest, &layer, &err), -ENOENT, &err,
+			   "put a damaged layer aside");
+		assert_non_null(strstr(err_text(&err), files[i]));
+		assert_null(layer);
+		assert_err(store_layer_open(store, &digest, &layer, &err), -ENOENT, &err,
+			   "No such file");
+	}
+	seek_destroy(seek);
+	store_close(store);
+}
+
+static void test_check_whole(void **state)
+{
+	struct err err = {0};
+	struct store *store = place_open(*state, BUDGET);
+	struct seek *seek = layer_seek(SEED, SPANS, SPAN, 0, SEEK_SUM_OUT);
+	const struct digest digest = layer_digest(SEED);
+	layer_publish(store, SEED, seek, (SPANS - 1) * SPAN);
+	struct store_layer *layer = layer_open(store, SEED);
+	assert_err(store_layer_check_whole(layer, &err), -EAGAIN, &err, "is not whole");
+	assert_ok(layer_fill(layer, SEED, SPANS - 1, &err), &err);
+	assert_ok(store_layer_check_whole(layer, &err), &err);
+	store_layer_close(layer);
+	layer = layer_open(store, SEED);
+	assert_true(store_layer_info(layer)->whole_checked);
+	store_layer_close(layer);
+	seek_destroy(seek);
+
+	/* An index that lies: the spans have their sums, and the whole is another. */
+	seek = layer_seek(SEED + 1, SPANS, SPAN, 0, SEEK_SUM_IN);
+	layer_publish(store, SEED + 1, seek, SPANS * SPAN);
+	layer = layer_open(store, SEED + 1);
+	assert_int_equal(file_pwrite(store_layer_data_fd(layer), "lie", 3, 77), 0);
+	assert_err(store_layer_check_whole(layer, &err), -EBADMSG, &err, "put aside");
+	assert_non_null(strstr(err_text(&err), "expected sha256:"));
+	store_layer_close(layer);
+	const struct digest liar = layer_digest(SEED + 1);
+	assert_int_equal(store_layer_open(store, &liar, &layer, &err), -ENOENT);
+	assert_ok(store_layer_open(store, &digest, &layer, &err), &err);
+	assert_int_equal(store_counted(store), SPANS * u64_align(SPAN, 512));
+	store_layer_close(layer);
+	seek_destroy(seek);
+	store_close(store);
+}
+
+/* Two deflate spans; the second one's window is `packed`, n bytes at 100 of the windows. */
+static struct seek *window_seek(size_t n)
+{
+	struct err err = {0};
+	struct seek_builder *builder = NULL;
+	struct seek *seek = NULL;
+	struct span span = {.in_len = 5000, .out_len = 70000, .codec = SEEK_DEFLATE,
+			    .sum = SEEK_SUM_OUT};
+	assert_ok(seek_builder_create(&builder), &err);
+	assert_ok(seek_builder_add(builder, &span, &err), &err);
+	span.in_off = 5000;
+	span.out_off = 70000;
+	span.win_off = 100;
+	span.win_len = (uint32_t)n;
+	assert_ok(seek_builder_add(builder, &span, &err), &err);
+	const struct seek_totals totals = {
+		.layer = layer_digest(SEED),
+		.in_size = 10000,
+		.out_size = 140000,
+		.windows_size = 100 + n,
+	};
+	assert_ok(seek_builder_finish(builder, &totals, &seek, &err), &err);
+	seek_builder_destroy(builder);
+	return seek;
+}
+
+static void window_publish(struct store *store, const struct seek *seek, const void *windows,
+			   size_t n, struct digest from)
+{
+	struct err err = {0};
+	struct store_layer_new *new = NULL;
+	const struct digest digest = layer_digest(SEED);
+	const struct store_layer_info info = {.index = LAYER_INDEX_SLUICE, .windows_digest = from,
+					      .windows_size = seek_windows_size(seek)};
+	assert_ok(store_layer_new_create(store, &digest, &new, &err), &err);
+	if (n > 0)
+		assert_ok(store_layer_new_windows(new, windows, n, &err), &err);
+	assert_ok(store_layer_new_finish(new, seek, &info, &err), &err);
+	store_layer_new_destroy(new);
+}
+
+static void test_windows(void **state)
+{
+	struct err err = {0};
+	struct store *store = place_open(*state, BUDGET);
+	static uint8_t want[SEEK_WINDOW_BYTES], got[SEEK_WINDOW_BYTES];
+	char blob[100 + ZSTD_COMPRESSBOUND(SEEK_WINDOW_BYTES)] = {0};
+	device_bytes(SEED, 0, want, sizeof(want));
+	size_t n = ZSTD_compress(blob + 100, sizeof(blob) - 100, want, sizeof(want), 3);
+	assert_false(ZSTD_isError(n));
+	struct seek *seek = window_seek(n);
+	const struct digest from = layer_digest(99);
+
+	window_publish(store, seek, NULL, 0, from);
+	struct store_layer *layer = layer_open(store, SEED);
+	assert_true(digest_equal(&store_layer_info(layer)->windows_digest, &from));
+	assert_err(store_layer_window(layer, 0, got, &err), -EINVAL, &err, "span 0 has no window");
+	assert_err(store_layer_window(layer, 1, got, &err), -EAGAIN, &err, "not here yet");
+	assert_err(store_layer_fill_windows(layer, 0, 2, 101, blob + 101, n - 1, &err), -EINVAL,
+		   &err, "not in the bytes given");
+	assert_err(store_layer_fill_windows(layer, 0, 3, 0, blob, 100 + n, &err), -EINVAL, &err,
+		   "out of range");
+	assert_ok(store_layer_fill_windows(layer, 0, 2, 0, blob, 100 + n, &err), &err);
+	assert_ok(store_layer_window(layer, 1, got, &err), &err);
+	assert_memory_equal(got, want, sizeof(want));
+	/* A damaged one is fetched again. */
+	char name[DIGEST_STR_MAX];
+	store_damage(store, "layers", store_entry_name(seek_layer(seek), name), "windows", 100,
+		     "\0\0\0\0", 4);
+	assert_err(store_layer_window(layer, 1, got, &err), -EAGAIN, &err, "was damaged");
+	assert_err(store_layer_window(layer, 1, got, &err), -EAGAIN, &err, "not here yet");
+	assert_ok(store_layer_fill_windows(layer, 1, 2, 100, blob + 100, n, &err), &err);
+	assert_ok(store_layer_window(layer, 1, got, &err), &err);
+	store_layer_close(layer);
+	/* What was fetched before another boot may be lost. */
+	other_boot(store, SEED);
+	layer = layer_open(store, SEED);
+	assert_int_equal(store_layer_window(layer, 1, got, &err), -EAGAIN);
+	store_layer_close(layer);
+
+	/* Published with its windows, it keeps them. */
+	assert_ok(store_layer_quarantine(store, seek_layer(seek), "test", &err), &err);
+	window_publish(store, seek, blob, 100 + n, (struct digest){0});
+	other_boot(store, SEED);
+	layer = layer_open(store, SEED);
+	assert_ok(store_layer_window(layer, 1, got, &err), &err);
+	assert_memory_equal(got, want, sizeof(want));
+	store_layer_close(layer);
+	seek_destroy(seek);
+	store_close(store);
+}
+
+static void test_new_refusals(void **state)
+{
+	struct err err = {0};
+	struct store *store = place_open(*state, BUDGET);
+	struct seek *seek = layer_seek(SEED, SPANS, SPAN, 0, SEEK_SUM_OUT);
+	struct seek *needs = window_seek(50);
+	const struct store_layer_info info = {.index = LAYER_INDEX_LOCAL};
+	const struct digest digest = layer_digest(SEED);
+	const struct digest other = layer_digest(SEED + 1);
+	struct store_layer_new *n = NULL;
+	assert_ok(store_layer_new_create(store, &other, &n, &err), &err);
+	assert_err(store_layer_new_finish(n, seek, &info, &err), -EINVAL, &err, "another layer");
+	store_layer_new_destroy(n);
+	assert_ok(store_layer_new_create(store, &digest, &n, &err), &err);
+	assert_err(store_layer_new_finish(n, needs, &info, &err), -EINVAL, &err, "where from");
+	store_layer_new_destroy(n);
+	assert_ok(store_layer_new_create(store, &digest, &n, &err), &err);
+	assert_ok(store_layer_new_windows(n, "x", 1, &err), &err);
+	assert_err(store_layer_new_finish(n, needs, &info, &err), -EINVAL, &err, "1 bytes of windows");
+	store_layer_new_destroy(n);
+	assert_int_equal(store_counted(store), 0);
+	seek_destroy(needs);
+	seek_destroy(seek);
+	store_close(store);
+}
+
+static void test_tree(void **state)
+{
+	struct err err = {0};
+	struct store *store = place_open(*state, BUDGET);
+	struct seek *seek = layer_seek(SEED, SPANS, SPAN, 0, SEEK_SUM_OUT);
+	struct buf text = buf_make(64);
+	layer_publish(store, SEED, seek, 0);
+	struct store_layer *layer = layer_open(store, SEED);
+	int fd = -1;
+	assert_err(store_layer_tree(layer, &fd, &err), -ENOENT, &err, "the tree of a layer");
+	for (int i = 0; i < 2; i++) {
+		FILE *tree = tmpfile();
+		assert_non_null(tree);
+		(void)fprintf(tree, "tree %d", i);
+		assert_int_equal(fflush(tree), 0);
+		/* The second one finds the first there. */
+		assert_ok(store_layer_add_tree(layer, fileno(tree), &err), &err);
+		(void)fclose(tree);
+	}
+	assert_ok(store_layer_tree(layer, &fd, &err), &err);
+	assert_int_equal(file_slurp_fd(fd, &text), 0);
+	assert_string_equal(buf_str(&text), "tree 0");
+	(void)close(fd);
+	buf_finish(&text);
+	store_layer_close(layer);
+	seek_destroy(seek);
+	store_close(store);
+}
+
+/* Least recently used first: only what was read lately stays. */
+static void test_evict_order(void **state)
+{
+	struct err err = {0};
+	enum { MANY = 100000 };
+	struct store *store = place_open(*state, GIB(1));
+	struct seek *seek = layer_seek(SEED, MANY, 512, 0, SEEK_SUM_OUT);
+	layer_publish(store, SEED, seek, 0);
+	struct store_layer *layer = layer_open(store, SEED);
+	/* Ages from 0 to MANY - 1 seconds, in an order of their own. */
+	uint32_t now = (uint32_t)(store_now_sec() - PRESENT_EPOCH);
+	for (size_t i = 0; i < MANY; i++) {
+		atomic_fetch_or(&layer->present.state[i], SPAN_PRESENT);
+		atomic_store(&layer->present.used[i], now - (uint32_t)(i * 7919 % MANY));
+	}
+	store_usage_add(store, (uint64_t)MANY * 512);
+	uint64_t freed = 0;
+	uint64_t begin = clock_now_ns();
+	assert_ok(store_evict(store, (uint64_t)MANY * 512 / 10 * 9, &freed, &err), &err);
+	uint64_t took = clock_now_ns() - begin;
+	print_message("a tenth of %d spans evicted in %llu ms\n", MANY,
+		      (unsigned long long)(took / NS_PER_MS));
+	assert_true(took < NS_PER_SEC);
+	assert_int_equal(freed, MANY / 10 * 512);
+	/* 3 % is how exact the histogram is. */
+	for (size_t i = 0; i < MANY; i++) {
+		size_t age = i * 7919 % MANY;
+		if (age < MANY / 10 * 9 * 96 / 100)
+			assert_true(store_layer_state(layer, i) & SPAN_PRESENT);
+		if (age >= MANY / 10 * 9 * 104 / 100)
+			assert_false(store_layer_state(layer, i) & SPAN_PRESENT);
+	}
+	store_layer_close(layer);
+	seek_destroy(seek);
+	store_close(store);
+}
+
+/* A file system of 1 MiB, in a mount namespace of this process alone. */
+static void test_disk_full(void **state)
+{
+	const struct place *place = *state;
+	struct err err = {0};
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mkdir(place->store, 0700) < 0 ||
+	    mount("tmpfs", place->store, "tmpfs", 0, "size=1m,mode=0700") < 0) {
+		print_message("skipped: no mount namespace (%s)\n", strerror(errno));
+		skip();
+	}
+	enum { BIG = 64 << 10, COUNT = 40 };
+	struct store *store = place_open(place, GIB(1));
+	struct seek *seek = layer_seek(SEED, COUNT, BIG, 0, SEEK_SUM_OUT);
+	layer_publish(store, SEED, seek, 0);
+	struct store_layer *layer = layer_open(store, SEED);
+	for (size_t i = 0; i < COUNT; i++) {
+		assert_ok(layer_fill(layer, SEED, i, &err), &err);
+		assert_int_equal(layer_read_span_right(layer, SEED, i), 0);
+	}
+	assert_true(store_counted(store) < MIB(1));
+	/* Somebody else takes the rest: nothing can be freed, and the sentence says so. */
+	uint64_t freed;
+	assert_ok(store_evict(store, 0, &freed, &err), &err);
+	int fd = openat(store_dir_tmp(store), "hog", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	static char zeros[4096];
+	while (write(fd, zeros, sizeof(zeros)) > 0)
+		;
+	assert_err(layer_fill(layer, SEED, 0, &err), -ENOSPC, &err, "keep 65536 bytes in the store");
+	assert_int_equal(layer_read_span_right(layer, SEED, 0), -EAGAIN);
+	assert_int_equal(store_counted(store), 0);
+	struct digest blob;
+	assert_int_equal(digest_of(DIGEST_SHA256, zeros, sizeof(zeros), &blob), 0);
+	assert_err(store_blob_put(store, &blob, zeros, sizeof(zeros), &err), -ENOSPC, &err,
+		   "keep a blob in the store");
+	(void)close(fd);
+	store_layer_close(layer);
+	seek_destroy(seek);
+	store_close(store);
+
+	/* Read-only: said at once. */
+	assert_int_equal(mount(NULL, place->store, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+	const struct store_config config = {.path = place->store};
+	assert_err(store_open(&config, &store, &err), -EROFS, &err, place->store);
+	assert_int_equal(umount(place->store), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -227,6 +595,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_shared_page_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_new_stops_at_budget, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_boot, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_boot_sum_in, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_damaged_is_put_aside, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_check_whole, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_windows, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_new_refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tree, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_evict_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_disk_full, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
