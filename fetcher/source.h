@@ -39,9 +39,8 @@ struct source_read {
 
 	/* The source's own. */
 	struct list link;
-	uint64_t left;	 /* bytes still missing */
-	int result;
-	void *priv;
+	uint64_t left; /* bytes still missing */
+	bool waiting;
 };
 
 struct source_ops {
