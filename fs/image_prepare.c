@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* image_prepare(): see fs/image.h. What it does for one layer is in layer_prepare.c. */
+
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "base/tasks.h"
+#include "fetcher/manifest.h"
+#include "fetcher/resolve.h"
+#include "fs/bundle.h"
+#include "fs/image.h"
+#include "fs/image_record.h"
+#include "fs/layer_prepare.h"
+#include "fs/tree.h"
+
+enum {
+	PREPARE_TIMEOUT_MS = 60000, /* default for one small request */
+};
+
+struct prepare {
+	const struct image_request *request;
+	uint64_t timeout_ms;
+	struct resolved image;		/* owned: manifest and its bytes */
+	struct image_config config;	/* owned */
+	struct image_record record;	/* owned */
+	struct descriptors referrers;	/* owned */
+	int dir;			/* owned; images/<digest> */
+};
+
+static void prepare_finish(struct prepare *p)
+{
+	resolved_finish(&p->image);
+	image_config_finish(&p->config);
+	image_record_finish(&p->record);
+	descriptors_finish(&p->referrers);
+	cleanup_close(&p->dir);
+}
+DEFINE_FINISH(prepare, prepare_finish);
+
+/* ---- which image ---- */
+
+/* The manifest from the store: 0, or -ENOENT. */
+static int prepare_from_store(struct prepare *p, const struct digest *digest, struct err *err)
+{
+	struct store *store = p->request->store;
+	AUTO_CLOSE int dir = -1;
+	AUTO_FINISH(image_record) struct image_record record = {0};
+	int r = image_dir_open(store, digest, false, &dir, err);
+	if (r == 0)
+		r = image_record_load(dir, &record, err);
+	if (r < 0)
+		return r;
+	AUTO_FINISH(buf) struct buf bytes = buf_make(ORIGIN_MANIFEST_MAX);
+	r = store_blob_get(store, digest, &bytes, err);
+	if (r < 0)
+		return r;
+	return resolved_from_bytes(&bytes, record.media_type, digest, &p->image, err);
+}
+
+/* Whether an error says that nobody answered, rather than that the answer was no. */
+static bool origin_is_away(int r)
+{
+	switch (r) {
+	case -EHOSTUNREACH:
+	case -ENETUNREACH:
+	case -ECONNREFUSED:
+	case -ECONNRESET:
+	case -ETIMEDOUT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int prepare_resolve(struct prepare *p, struct err *err)
+{
+	const struct image_request *request = p->request;
+	struct err local = {0};
+	struct digest known = {0};
+	if (request->pinned && prepare_from_store(p, request->pinned, &local) == 0)
+		return 0;
+	int r = -EHOSTUNREACH;
+	if (request->origin)
+		r = image_resolve(request->origin, request->platform, request->pinned,
+				  deadline_in_ms(p->timeout_ms), &p->image, err);
+	else
+		(void)err_say(err, r, "it is not in the store, and nothing may be fetched");
+	if (r == 0 || !origin_is_away(r))
+		return r;
+
+	/* Nobody answers: what the name meant last time is better than nothing. */
+	if (store_tag_get(request->store, request->reference, &known, &local) < 0 ||
+	    prepare_from_store(p, &known, &local) < 0)
+		return r;
+	if (request->origin)
+		log_warn("%s: using the image of last time: %s", request->reference, err_text(err));
+	return 0;
+}
+
+/* Whether all that image_open() needs is there. */
+static bool prepare_is_done(struct prepare *p)
+{
+	struct store *store = p->request->store;
+	AUTO_FINISH(image_record) struct image_record record = {0};
+	AUTO_CLOSE int dir = -1;
+	struct err ignored;
+	if (image_dir_open(store, &p->image.desc.digest, false, &dir, &ignored) < 0 ||
+	    image_record_load(dir, &record, &ignored) < 0 || faccessat(dir, "tree.erofs", R_OK, 0) < 0)
+		return false;
+	for (size_t i = 0; i < record.n_layers; i++) {
+		AUTO(store_layer) struct store_layer *layer = NULL;
+		if (store_layer_open(store, &record.layers[i], &layer, &ignored) < 0)
+			return false;
+	}
+	return true;
+}
+
+/* ---- what can be fetched at once ---- */
+
+struct prepare_task {
+	struct task task;
+	struct prepare *prepare;
+};
+
+static int prepare_config_run(struct task *task, struct err *err)
+{
+	struct prepare *p = container_of(task, struct prepare_task, task)->prepare;
+	const struct descriptor *desc = &p->image.manifest.config;
+	AUTO_FINISH(buf) struct buf bytes = buf_make(CONFIG_MAX);
+	struct err ignored;
+	int r = store_blob_get(p->request->store, &desc->digest, &bytes, &ignored);
+	if (r < 0) {
+		r = origin_blob(p->request->origin, desc, &bytes, deadline_in_ms(p->timeout_ms), err);
+		if (r < 0)
+			return err_prefix(err, r, "fetch the image's configuration");
+	}
+	r = image_config_parse(bytes.data, bytes.len, p->image.manifest.layers.count, &p->config,
+			       err);
+	if (r < 0)
+		return err_prefix(err, r, "read the image's configuration");
+	return store_blob_put(p->request->store, &desc->digest, bytes.data, bytes.len, err);
+}
+
+static int prepare_referrers_run(struct task *task, struct err *err)
+{
+	struct prepare *p = container_of(task, struct prepare_task, task)->prepare;
+	int r = origin_referrers(p->request->origin, &p->image.desc.digest, NULL, &p->referrers,
+				 deadline_in_ms(p->timeout_ms), err);
+	/* An index is a help, not a need. */
+	if (r < 0)
+		log_debug("look for an index: %s", err_text(err));
+	return 0;
+}
+
+static int prepare_fetch_sides(struct prepare *p, struct err *err)
+{
+	struct prepare_task config = {.task.run = prepare_config_run, .prepare = p};
+	struct prepare_task referrers = {.task.run = prepare_referrers_run, .prepare = p};
+	struct task *tasks[] = {&config.task, &referrers.task};
+	bool look = p->request->index_use == IMAGE_INDEX_ANY;
+	return tasks_run(fetch_pool_io(p->request->pool), tasks, look ? 2 : 1, err);
+}
+
+/* ---- Sluice's index ---- */
+
+/* The bundle's descriptor from the list of referrers, or from the artifact itself. -ENOENT. */
+static int bundle_find(struct prepare *p, struct descriptor *ret, struct err *err)
+{
+	for (size_t i = 0; i < p->referrers.count; i++) {
+		const struct descriptor *desc = &p->referrers.items[i];
+		if (!desc->artifact_type || strcmp(desc->artifact_type, IMAGE_INDEX_ARTIFACT) != 0)
+			continue;
+		const char *digest = descriptor_annotation(desc, IMAGE_INDEX_BUNDLE_DIGEST);
+		const char *size = descriptor_annotation(desc, IMAGE_INDEX_BUNDLE_SIZE);
+		if (!digest || !size)
+			continue;
+		*ret = (struct descriptor){.media_type = strdup(IMAGE_INDEX_BUNDLE)};
+		if (!ret->media_type)
+			return err_set(err, -ENOMEM, "read the list of referrers");
+		int r = digest_parse(digest, &ret->digest, err);
+		if (r == 0 && u64_parse(size, BUNDLE_MAX, &ret->size) < 0)
+			r = err_say(err, -EBADMSG, "the index has no proper size: \"%.40s\"", size);
+		return r < 0 ? -EBADMSG : 0;
+	}
+	return -ENOENT;
+}
+
+static int bundle_install_layer(struct prepare *p, const struct bundle *bundle, size_t i,
+				const struct digest *bundle_digest, struct err *err)
+{
+	struct store *store = p->request->store;
+	const struct descriptor *desc = &p->image.manifest.layers.items[i];
+	AUTO(store_layer) struct store_layer *have = NULL;
+	AUTO(store_layer_new) struct store_layer_new *layer = NULL;
+	AUTO(seek) struct seek *seek = NULL;
+	struct bundle_layer head;
+	bundle_layer(bundle, i, &head);
+	if (!digest_equal(&head.digest, &desc->digest))
+		return err_say(err, -EBADMSG, "the index names other layers than the manifest");
+	if (store_layer_open(store, &desc->digest, &have, err) == 0)
+		return 0;
+	int r = bundle_layer_seek(bundle, i, &seek, err);
+	if (r < 0)
+		return r;
+	if (seek_in_size(seek) != desc->size)
+		return err_say(err, -EBADMSG, "the index describes a layer of another size");
+	if (!digest_is_none(seek_diff_id(seek)) &&
+	    !digest_equal(seek_diff_id(seek), &p->config.diff_ids[i]))
+		return err_say(err, -EBADMSG, "the index names another diff_id than the image");
+	struct store_layer_info info = {
+		.index = LAYER_INDEX_SLUICE,
+		.windows_digest = head.windows_digest,
+		.windows_size = head.windows_size,
+		.index_digest = *bundle_digest,
+	};
+	r = store_layer_new_create(store, &desc->digest, &layer, err);
+	return r < 0 ? r : store_layer_new_finish(layer, seek, &info, err);
+}
+
+static int bundle_install(struct prepare *p, const struct bundle *bundle,
+			  const struct digest *bundle_digest, struct err *err)
+{
+	size_t n = p->image.manifest.layers.count;
+	if (bundle_layer_count(bundle) != n)
+		return err_say(err, -EBADMSG, "the index has %zu layers, the image %zu",
+			       bundle_layer_count(bundle), n);
+	AUTO(commit) struct commit *commit = NULL;
+	AUTO(erofs) struct erofs *tree = NULL;
+	int r = commit_create(p->dir, "tree.erofs", &commit, err);
+	if (r == 0)
+		r = bundle_write_tree(bundle, commit_fd(commit), err);
+	if (r == 0)
+		r = erofs_open(commit_fd(commit), &tree, err);
+	if (r < 0)
+		return r;
+	struct erofs_stats stats;
+	erofs_stats(tree, &stats);
+	if (stats.n_devices != n)
+		return err_say(err, -EBADMSG, "the index's metadata names %u layers, the image has %zu",
+			       stats.n_devices, n);
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = bundle_install_layer(p, bundle, i, bundle_digest, err);
+	return r < 0 ? r : commit_finish(commit, COMMIT_REPLACE, err);
+}
+
+/* Uses Sluice's index if there is one: 1, or 0. */
+static int prepare_bundle(struct prepare *p, struct err *err)
+{
+	AUTO_FINISH(descriptor) struct descriptor desc = {0};
+	AUTO_FINISH(buf) struct buf bytes = buf_make(BUNDLE_MAX);
+	AUTO(bundle) struct bundle *bundle = NULL;
+	int r = bundle_find(p, &desc, err);
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0)
+		r = origin_blob(p->request->origin, &desc, &bytes, deadline_in_ms(p->timeout_ms),
+				err);
+	if (r == -ENOENT) {
+		log_warn("%s: its index is gone from the registry", p->request->reference);
+		return 0;
+	}
+	if (r == 0)
+		r = bundle_parse(&p->image.desc.digest, bytes.data, bytes.len, &bundle, err);
+	if (r == 0)
+		r = bundle_install(p, bundle, &desc.digest, err);
+	if (r < 0)
+		return err_prefix(err, r, "use the image's index");
+	p->record.from_bundle = true;
+	return 1;
+}
+
+/* ---- layers one by one ---- */
+
+struct layer_task {
+	struct task task;
+	struct layer_prepare layer;
+};
+
+static int layer_task_run(struct task *task, struct err *err)
+{
+	return layer_prepare_run(&container_of(task, struct layer_task, task)->layer, err);
+}
+
+static int prepare_layers(struct prepare *p, struct err *err)
+{
+	size_t n = p->image.manifest.layers.count;
+	AUTO_FREE struct layer_task *items = calloc(n + 1, sizeof(*items));
+	AUTO_FREE struct task **tasks = calloc(n + 1, sizeof(struct task *));
+	if (!items || !tasks)
+		return err_set(err, -ENOMEM, "read the layers");
+	AUTO(soci_index) struct soci_index *soci = NULL;
+	if (p->request->index_use == IMAGE_INDEX_ANY) {
+		int r = soci_index_find(p->request->origin, &p->image.manifest, &p->referrers,
+					deadline_in_ms(p->timeout_ms), &soci, err);
+		if (r < 0 && r != -ENOENT)
+			return err_prefix(err, r, "use the image's SOCI index");
+	}
+	for (size_t i = 0; i < n; i++) {
+		items[i].task.run = layer_task_run;
+		items[i].layer = (struct layer_prepare){
+			.request = p->request,
+			.timeout_ms = p->timeout_ms,
+			.desc = &p->image.manifest.layers.items[i],
+			.diff_id = &p->config.diff_ids[i],
+			.soci = soci,
+			.number = i,
+			.count = n,
+		};
+		tasks[i] = &items[i].task;
+	}
+	return tasks_run(fetch_pool_io(p->request->pool), tasks, n, err);
+}
+
+static int merge_layer(struct prepare *p, struct tree *tree, size_t i, struct tree_device *device,
+		       struct err *err)
+{
+	AUTO(store_layer) struct store_layer *layer = NULL;
+	AUTO(erofs) struct erofs *image = NULL;
+	AUTO_CLOSE int fd = -1;
+	const struct digest *digest = &p->image.manifest.layers.items[i].digest;
+	char hex[DIGEST_STR_MAX];
+	int r = store_layer_open(p->request->store, digest, &layer, err);
+	if (r == 0)
+		r = store_layer_tree(layer, &fd, err);
+	if (r == 0)
+		r = erofs_open(fd, &image, err);
+	if (r == 0)
+		r = tree_apply(tree, image, (uint32_t)i + 1, err);
+	if (r < 0)
+		return err_prefix(err, r, "merge layer %zu", i + 1);
+	device->size = seek_out_size(store_layer_seek(layer));
+	memcpy(device->tag, digest_hex(digest, hex), sizeof(device->tag));
+	return 0;
+}
+
+static int prepare_merge(struct prepare *p, struct err *err)
+{
+	size_t n = p->image.manifest.layers.count;
+	AUTO(tree) struct tree *tree = NULL;
+	AUTO(commit) struct commit *commit = NULL;
+	AUTO_FREE struct tree_device *devices = calloc(n + 1, sizeof(*devices));
+	int r = devices ? tree_create(&tree) : -ENOMEM;
+	if (r < 0)
+		return err_set(err, r, "merge the layers");
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = merge_layer(p, tree, i, &devices[i], err);
+	if (r == 0)
+		r = commit_create(p->dir, "tree.erofs", &commit, err);
+	if (r == 0)
+		r = tree_write(tree, devices, (uint32_t)n, commit_fd(commit), err);
+	return r < 0 ? r : commit_finish(commit, COMMIT_REPLACE, err);
+}
+
+/* ---- all together ---- */
+
+static int prepare_record(struct prepare *p, struct err *err)
+{
+	const struct manifest *manifest = &p->image.manifest;
+	struct image_record *record = &p->record;
+	record->manifest = p->image.desc.digest;
+	record->config = manifest->config.digest;
+	record->reference = strdup(p->request->reference);
+	record->media_type = strdup(manifest->media_type);
+	record->layers = calloc(manifest->layers.count + 1, sizeof(*record->layers));
+	if (!record->reference || !record->media_type || !record->layers)
+		return err_set(err, -ENOMEM, "record the image");
+	record->n_layers = manifest->layers.count;
+	for (size_t i = 0; i < record->n_layers; i++)
+		record->layers[i] = manifest->layers.items[i].digest;
+	return image_record_save(p->dir, record, err);
+}
+
+static int prepare_all(struct prepare *p, struct err *err)
+{
+	struct store *store = p->request->store;
+	const struct digest *digest = &p->image.desc.digest;
+	AUTO_CLOSE int lock = -1;
+	int r = store_lock(store, digest, 0, &lock, err);
+	if (r < 0)
+		return r;
+	if (prepare_is_done(p))
+		return 0;
+	if (!p->request->origin)
+		return err_say(err, -EHOSTUNREACH,
+			       "the image is not complete in the store, and nothing may be fetched");
+	r = store_blob_put(store, digest, p->image.bytes.data, p->image.bytes.len, err);
+	if (r == 0)
+		r = image_dir_open(store, digest, true, &p->dir, err);
+	if (r == 0)
+		r = prepare_fetch_sides(p, err);
+	if (r < 0)
+		return r;
+	r = p->request->index_use == IMAGE_INDEX_ANY ? prepare_bundle(p, err) : 0;
+	if (r == 0) {
+		r = prepare_layers(p, err);
+		if (r == 0)
+			r = prepare_merge(p, err);
+	}
+	return r < 0 ? r : prepare_record(p, err);
+}
+
+int image_prepare(const struct image_request *request, struct digest *ret_manifest,
+		  struct err *err)
+{
+	AUTO_FINISH(prepare) struct prepare p = {
+		.request = request,
+		.timeout_ms = request->timeout_ms ? request->timeout_ms : PREPARE_TIMEOUT_MS,
+		.dir = -1,
+	};
+	int r = prepare_resolve(&p, err);
+	if (r == 0)
+		r = prepare_all(&p, err);
+	if (r == 0)
+		r = store_tag_put(request->store, request->reference, &p.image.desc.digest, err);
+	if (r < 0)
+		return r;
+	*ret_manifest = p.image.desc.digest;
+	return 0;
+}

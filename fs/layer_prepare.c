@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/layer_prepare.h"
+
+#include "fs/layer_stream.h"
+
+static void layer_report(void *data, uint64_t done)
+{
+	const struct layer_prepare *job = data;
+	const struct image_progress *progress = job->request->progress;
+	progress->layer(progress->data, job->number, job->count, "reading", done, job->desc->size);
+}
+
+static int layer_prepare_stream(const struct layer_prepare *job, struct err *err)
+{
+	struct layer_prepare copy = *job;
+	struct layer_stream stream = {
+		.store = job->request->store,
+		.origin = job->request->origin,
+		.layer = job->desc,
+		.diff_id = job->diff_id,
+		.idle_ms = job->timeout_ms,
+		.progress = job->request->progress ? layer_report : NULL,
+		.progress_data = &copy,
+	};
+	return layer_stream_run(&stream, err);
+}
+
+/* Whether the store has both the table and the tree. */
+static bool layer_is_ready(const struct layer_prepare *job)
+{
+	AUTO(store_layer) struct store_layer *layer = NULL;
+	AUTO_CLOSE int tree = -1;
+	struct err ignored;
+	return store_layer_open(job->request->store, &job->desc->digest, &layer, &ignored) == 0 &&
+	       store_layer_tree(layer, &tree, &ignored) == 0;
+}
+
+int layer_prepare_run(const struct layer_prepare *job, struct err *err)
+{
+	AUTO_CLOSE int lock = -1;
+	if (layer_is_ready(job))
+		return 0;
+	int r = store_lock(job->request->store, &job->desc->digest, 0, &lock, err);
+	if (r < 0)
+		return r;
+	/* Another process may have done it while this one waited. */
+	if (layer_is_ready(job))
+		return 0;
+	return layer_prepare_stream(job, err);
+}

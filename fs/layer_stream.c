@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/layer_stream.h"
+
+#include <string.h>
+
+#include "fetcher/indexer.h"
+#include "fetcher/tar.h"
+
+/* One layer under way: origin → indexer → tar reader and store. */
+struct stream {
+	const struct layer_stream *config;
+	struct store_layer_new *layer; /* owned */
+	struct indexer *indexer;       /* owned */
+	struct tar_reader *tar;	       /* owned */
+	struct tree *tree;	       /* owned */
+	uint64_t done;		       /* compressed bytes */
+	struct err *err;	       /* where the sinks say what was wrong */
+};
+
+static void stream_finish(struct stream *s)
+{
+	indexer_destroy(s->indexer);
+	tar_reader_destroy(s->tar);
+	tree_destroy(s->tree);
+	store_layer_new_destroy(s->layer);
+}
+
+static int stream_out(void *data, const void *bytes, size_t n)
+{
+	struct stream *s = data;
+	int r = tar_reader_push(s->tar, bytes, n, s->err);
+	return r < 0 ? r : store_layer_new_data(s->layer, bytes, n, s->err);
+}
+
+static int stream_windows(void *data, const void *bytes, size_t n)
+{
+	struct stream *s = data;
+	return store_layer_new_windows(s->layer, bytes, n, s->err);
+}
+
+static int stream_in(void *data, const void *bytes, size_t n)
+{
+	struct stream *s = data;
+	int r = indexer_push(s->indexer, bytes, n, s->err);
+	s->done += n;
+	if (r == 0 && s->config->progress)
+		s->config->progress(s->config->progress_data, s->done);
+	return r;
+}
+
+static int stream_create(struct stream *s)
+{
+	int r = store_layer_new_create(s->config->store, &s->config->layer->digest, &s->layer,
+				       s->err);
+	if (r < 0)
+		return r;
+	struct indexer_options options = {
+		.out = {.write = stream_out, .data = s},
+		.windows = {.write = stream_windows, .data = s},
+	};
+	r = indexer_create(&options, &s->indexer, s->err);
+	if (r < 0)
+		return r;
+	r = tree_create(&s->tree);
+	if (r == 0)
+		r = tar_reader_create(tree_add, s->tree, &s->tar);
+	return r < 0 ? err_set(s->err, r, "read a layer") : 0;
+}
+
+/* A layer that was there already, but without a tree, takes ours. */
+static int stream_share_tree(struct stream *s, int tree_fd)
+{
+	AUTO(store_layer) struct store_layer *layer = NULL;
+	AUTO_CLOSE int fd = -1;
+	int r = store_layer_open(s->config->store, &s->config->layer->digest, &layer, s->err);
+	if (r == 0)
+		r = store_layer_tree(layer, &fd, s->err);
+	return r == -ENOENT && layer ? store_layer_add_tree(layer, tree_fd, s->err) : r;
+}
+
+static int stream_publish(struct stream *s)
+{
+	const struct descriptor *layer = s->config->layer;
+	AUTO(seek) struct seek *seek = NULL;
+	struct seek_totals totals;
+	int r = indexer_finish(s->indexer, &layer->digest, &seek, &totals, s->err);
+	if (r == 0)
+		r = tar_reader_finish(s->tar, s->err);
+	if (r == 0 && s->config->diff_id && !digest_is_none(&totals.diff_id))
+		r = digest_match(s->config->diff_id, &totals.diff_id, "the uncompressed layer",
+				 s->err);
+	if (r < 0)
+		return r;
+	int fd = -1;
+	r = store_layer_new_tree(s->layer, &fd, s->err);
+	if (r == 0)
+		r = layer_tree_write(s->tree, &layer->digest, totals.out_size, fd, s->err);
+	if (r < 0)
+		return r;
+	/* The download had the layer's digest, and the bytes its diff_id: nothing is left to check. */
+	struct store_layer_info info = {
+		.index = LAYER_INDEX_STREAMED,
+		.whole_checked = s->config->diff_id != NULL,
+	};
+	r = store_layer_new_finish(s->layer, seek, &info, s->err);
+	return r < 0 ? r : stream_share_tree(s, fd);
+}
+
+int layer_stream_run(const struct layer_stream *config, struct err *err)
+{
+	struct stream s = {.config = config, .err = err};
+	struct byte_sink sink = {.write = stream_in, .data = &s};
+	struct digest_text text;
+	int r = stream_create(&s);
+	if (r == 0)
+		r = origin_stream(config->origin, config->layer, &sink,
+				  deadline_in_ms(config->idle_ms), err);
+	if (r == 0)
+		r = stream_publish(&s);
+	stream_finish(&s);
+	if (r < 0)
+		return err_prefix(err, r, "layer %s", digest_str(&config->layer->digest, text.s));
+	return 0;
+}
+
+int layer_tree_write(struct tree *tree, const struct digest *layer, uint64_t device_size, int fd,
+		     struct err *err)
+{
+	struct tree_device device = {.size = device_size};
+	char hex[DIGEST_STR_MAX];
+	/* A tag holds a whole sha256 and has no terminator; of a sha512 its first half. */
+	memcpy(device.tag, digest_hex(layer, hex), sizeof(device.tag));
+	return tree_write(tree, &device, 1, fd, err);
+}
