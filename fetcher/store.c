@@ -238,7 +238,7 @@ static int counter_map(struct store *store, struct err *err)
  */
 static int counter_boot(struct store *store, struct err *err)
 {
-	int r = ofd_lock_wait(store->usage_fd, F_WRLCK, 0, 1);
+	int r = ofd_lock_wait(store->usage_fd, F_WRLCK, STORE_LOCK_BOOT, 1);
 	if (r < 0)
 		return err_set(err, r, "lock %s/usage", store->path);
 	if (memcmp(store->counter->boot, store->boot, BOOT_ID_MAX) != 0) {
@@ -246,7 +246,7 @@ static int counter_boot(struct store *store, struct err *err)
 		if (r == 0)
 			memcpy(store->counter->boot, store->boot, BOOT_ID_MAX);
 	}
-	(void)ofd_lock(store->usage_fd, F_UNLCK, 0, 1);
+	(void)ofd_lock(store->usage_fd, F_UNLCK, STORE_LOCK_BOOT, 1);
 	return r;
 }
 

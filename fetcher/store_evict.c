@@ -281,10 +281,11 @@ static int evict_locked(struct store *store, uint64_t need, uint64_t *ret_freed,
 int store_evict(struct store *store, uint64_t target, uint64_t *ret_freed, struct err *err)
 {
 	uint64_t freed = 0;
-	AUTO_CLOSE int lock = -1;
-	int r = store_trylock(store, "evict", &lock, err);
+	/* Not a file of its own: on a full disk none could be made. */
+	AUTO_CLOSE int lock = openat(store->fd, "usage", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int r = lock < 0 ? -errno : ofd_lock(lock, F_WRLCK, STORE_LOCK_EVICT, 1);
 	if (r < 0 && r != -EAGAIN)
-		return r;
+		return err_set(err, r, "lock %s/usage", store->path);
 	uint64_t used = store_usage_bytes(store);
 	if (r == 0 && used > target) {
 		r = evict_locked(store, used - target, &freed, err);

@@ -116,10 +116,19 @@ uint32_t store_layer_state(const struct store_layer *layer, size_t i);
  */
 ssize_t store_layer_read(struct store_layer *layer, void *data, size_t len, uint64_t off);
 
-/* A descriptor of `data`, borrowed: for splicing, under the rule of the state word above. */
+/*
+ * A descriptor of `data`, borrowed: for splicing, under the rule of the state
+ * word above. Only whole pages are punched, but where the page cache holds
+ * folios larger than a page the kernel may zero a punched page in place: a
+ * spliced page is safe once it was consumed before the second look, not while
+ * it waits in a pipe.
+ */
 int store_layer_data_fd(const struct store_layer *layer);
 
-/* Claims spans [first, end): 0, or -EAGAIN when another process has one of them. */
+/*
+ * Claims spans [first, end): 0, or -EAGAIN when another process has one of them, or an
+ * eviction holds one for a moment. Look at the state again after a claim: it may be filled.
+ */
 int store_layer_claim(struct store_layer *layer, size_t first, size_t end);
 void store_layer_release(struct store_layer *layer, size_t first, size_t end);
 
@@ -146,8 +155,8 @@ void store_layer_counts(const struct store_layer *layer, struct store_layer_coun
 
 /*
  * Reads the whole device back and compares it with the diff_id (when the
- * device is a tar and every span is present; -EAGAIN otherwise), and notes the
- * result. -EBADMSG: the index lied; the layer is quarantined, and says so.
+ * device is a tar and every span is present; -EAGAIN otherwise, also when one
+ * is evicted meanwhile), and notes the result; 0 at once when it is noted. -EBADMSG: the index lied; the layer is quarantined, and says so.
  */
 int store_layer_check_whole(struct store_layer *layer, struct err *err);
 

@@ -17,6 +17,8 @@ enum {
 	STORE_BUDGET_NUM = 9,
 	STORE_JSON_MAX = 1 << 20,  /* of layer.json and image.json */
 	BOOT_ID_MAX = 40,	   /* 36 characters, padded with NUL */
+	STORE_LOCK_BOOT = 0,	   /* byte of `usage` that is locked: counting after a boot */
+	STORE_LOCK_EVICT = 1,	   /* evicting */
 };
 
 enum store_dir {
@@ -63,7 +65,7 @@ int store_trylock(struct store *store, const char *name, int *ret_fd, struct err
 /* Reads store_entry_name() back. */
 bool store_entry_parse(const char *name, struct digest *ret);
 
-/* A path below the store for messages: "<store>/<dir>/<name>". */
+/* The directory of the blobs of an algorithm. */
 int store_dir_blob(const struct store *store, enum digest_algo algo);
 
 /*
