@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# bash completion for sluice
+
+_sluice_verbs="mount umount mounts pull images stat ls cat index gc fsck"
+_sluice_common="--store --platform --plain-http --format --log-level --help"
+
+# Mount points of ours, by the mount table.
+_sluice_mounted() {
+	local point type
+	while read -r _ point type _; do
+		case $type in
+		fuse.sluice*) printf '%b\n' "$point" ;;
+		esac
+	done </proc/self/mounts
+}
+
+_sluice_options() {
+	case $1 in
+	mount) printf '%s' "--fs --rw --upper --foreground -o" ;;
+	gc) printf '%s' "--all --dry-run" ;;
+	esac
+}
+
+# The words that are not options: fills `plain`.
+_sluice_plain() {
+	local i
+	plain=()
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		--store | --platform | --format | --log-level | --fs | --upper | -o) i=$((i + 1)) ;;
+		-*) ;;
+		*) plain+=("${COMP_WORDS[i]}") ;;
+		esac
+	done
+}
+
+_sluice_value() {
+	case $1 in
+	--store | --upper) compopt -o dirnames ;;
+	--platform) words="linux/amd64 linux/arm64 linux/arm/v7 linux/386 linux/riscv64" ;;
+	--format) words="json" ;;
+	--log-level) words="error warning info debug" ;;
+	--fs) words="auto fuse erofs" ;;
+	-o) ;;
+	*) return 1 ;;
+	esac
+}
+
+_sluice() {
+	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+	local words="" plain
+	COMPREPLY=()
+	_sluice_plain
+	if ! _sluice_value "$previous"; then
+		if [ ${#plain[@]} -eq 0 ]; then
+			words="$_sluice_verbs $_sluice_common"
+		elif [[ $word == -* ]]; then
+			words="$_sluice_common $(_sluice_options "${plain[0]}")"
+		else
+			case ${plain[0]}:${#plain[@]} in
+			mount:1) ;;
+			mount:*) compopt -o dirnames ;;
+			umount:1) words=$(_sluice_mounted) ;;
+			stat:1) words=$(_sluice_mounted) && compopt -o dirnames ;;
+			index:1) words="build push show" ;;
+			esac
+		fi
+	fi
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}
+
+complete -F _sluice sluice
