@@ -372,7 +372,7 @@ static void test_truncated(void **state)
 	}
 }
 
-/* Any wrong byte of deflate data, of the CRC or of the length is found; so it is with zstd's checksum. */
+/* Any wrong byte of deflate data, of the CRC or of the length is found. */
 static void test_corrupt(void **state)
 {
 	(void)state;
