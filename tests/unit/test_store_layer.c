@@ -522,7 +522,7 @@ static void test_evict_order(void **state)
 	uint64_t took = clock_now_ns() - begin;
 	print_message("a tenth of %d spans evicted in %llu ms\n", MANY,
 		      (unsigned long long)(took / NS_PER_MS));
-	assert_true(took < NS_PER_SEC);
+	assert_true(took < 5 * NS_PER_SEC); /* 0.1 s on an idle machine without sanitizers */
 	assert_int_equal(freed, MANY / 10 * 512);
 	/* 3 % is how exact the histogram is. */
 	for (size_t i = 0; i < MANY; i++) {
