@@ -28,8 +28,9 @@ def why_not():
 
 
 def mktree_path():
-    """The program that makes images of tars, from $BUILD_DIR or build/."""
-    return Path(os.environ.get("BUILD_DIR", ROOT / "build")) / "tests/unit/mktree"
+    """The program that makes images of tars, from the build that $SLUICE is of."""
+    program = Path(os.environ.get("SLUICE", ROOT / "build/tools/sluice"))
+    return program.parents[1] / "tests/unit/mktree"
 
 
 def mktree(*args):
