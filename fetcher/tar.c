@@ -37,6 +37,7 @@ struct tar_reader {
 	uint64_t offset;    /* bytes taken */
 	uint64_t header_at; /* offset of the header that is being worked on */
 	uint64_t left;	    /* of the content and its padding */
+	uint64_t padding;   /* at the end of `left` */
 	uint64_t body_left; /* of an extended header, without padding */
 	uint64_t n_entries;
 	uint32_t n_globals;
@@ -106,6 +107,7 @@ static bool pending_any(const struct tar_reader *t)
 static void content_begin(struct tar_reader *t, uint64_t size)
 {
 	t->left = u64_align(size, TAR_BLOCK);
+	t->padding = t->left - size;
 	t->state = t->left > 0 ? TAR_CONTENT : TAR_HEADER;
 	pending_reset(t);
 }
@@ -554,6 +556,9 @@ int tar_reader_finish(struct tar_reader *t, struct err *err)
 	if (t->state == TAR_END)
 		return 0;
 	if (t->state == TAR_HEADER && t->have == 0 && !pending_any(t))
+		return 0;
+	/* Some writers (umoci 0.4.7) leave out the last padding and the end marks; Go reads that. */
+	if (t->state == TAR_CONTENT && t->left <= t->padding && !pending_any(t))
 		return 0;
 	if (t->state == TAR_HEADER) {
 		t->failed = -EBADMSG;

@@ -141,6 +141,8 @@ static void test_truncated(void **state)
 	AUTO_FINISH(buf) struct buf in = mixed();
 	/* The ends of entries, where the stream may end. */
 	static const size_t good[] = {0, 512, 2560, 4096, 4608, 5120};
+	/* … and the end of a content whose padding a careless writer left out. */
+	enum { CONTENT_END = 2048 + 5, PADDING_END = 2560 };
 	size_t whole = in.len;
 	assert_int_equal(whole, good[ARRAY_LEN(good) - 1]);
 	for (size_t n = 0, next = 0; n <= whole; n++) {
@@ -151,6 +153,10 @@ static void test_truncated(void **state)
 		if (n == good[next]) {
 			assert_ok(r, &err);
 			next++;
+			continue;
+		}
+		if (n >= CONTENT_END && n < PADDING_END) {
+			assert_ok(r, &err);
 			continue;
 		}
 		char words[64];
