@@ -353,6 +353,7 @@ static int call_hop(struct http_engine *engine, struct call *call, struct http_r
 	t->body = call->as_get ? NULL : req->body;
 	t->body_len = req->body_len;
 	t->dial_timeout_ms = req->dial_timeout_ms;
+	t->fresh = req->fresh;
 	if (!t->method || hop_headers(t, req, call->at_home) < 0)
 		return err_set(err, -ENOMEM, "start an HTTP transfer");
 

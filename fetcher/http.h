@@ -107,6 +107,11 @@ struct http_request {
 	uint64_t range_off, range_len; /* len > 0 */
 	struct http_tls tls; /* client_cert and skip_verify hold for hosts of url's name only */
 	bool allow_downgrade; /* from https to http by a redirect */
+	/*
+	 * On a connection of its own. On a kept one that turns out to be closed libcurl would
+	 * send a body again, of which the server may have kept a part.
+	 */
+	bool fresh;
 	bool keep_redirect;   /* answer with a 3xx instead of following it */
 	deadline_t deadline;
 	/* When not 0, deadline is ignored: the longest time without a byte. */

@@ -33,6 +33,7 @@ struct transfer {
 	size_t body_len;
 	char *ca_pem, *client_cert, *client_key; /* owned */
 	bool skip_verify;
+	bool fresh;
 	uint64_t dial_timeout_ms;
 	bool detached; /* a warm-up: the engine frees it, nobody waits */
 	CURL *easy;    /* engine thread only, while active */

@@ -90,6 +90,7 @@ struct reg_call {
 	bool push;	     /* the scope is pull,push */
 	const char *from;    /* a repository whose pull scope is wanted too */
 	bool keep_redirect;
+	bool fresh;	     /* see struct http_request */
 	int (*head)(void *data, const struct http_response *resp, struct err *err);
 	void *head_data;
 	const struct byte_sink *sink;

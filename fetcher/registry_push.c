@@ -139,7 +139,7 @@ static int upload_send(struct upload *up, struct http_response *resp, bool *ret_
 	struct reg_call call = {
 		.method = patch ? "PATCH" : "PUT", .url = patch ? up->location : put,
 		.headers = headers, .body = n > 0 ? up->data + up->sent : "", .body_len = (size_t)n,
-		.push = true, .deadline = up->deadline,
+		.push = true, .fresh = n > 0, .deadline = up->deadline,
 	};
 	int r = registry_try(up->reg, up->server, &call, resp, err);
 	if (r == 0 && patch && resp->status == 202)
