@@ -3,7 +3,10 @@
 
 The other opinion on a tar is GNU tar's, extracted beside it.
 """
+import hashlib
 import os
+import shutil
+import stat
 import subprocess
 import tarfile
 
@@ -164,3 +167,44 @@ def test_image_of_no_entries(tmp_path):
     kit.mktree("merge", tmp_path / "tree.erofs", tar)
     with kit.erofs(tmp_path / "tree.erofs", tmp_path / "mnt", [tar]) as mounted:
         assert os.listdir(mounted) == []
+
+
+@pytest.mark.skipif(not shutil.which("mkfs.erofs"), reason="mkfs.erofs is not installed")
+@pytest.mark.parametrize("options", [[], ["-Enoinline_data"], ["-T1700000000"],
+                                     ["-Eforce-inode-compact"], ["-Eforce-inode-extended"]])
+def test_images_of_another_writer(tmp_path, options):
+    """Our reader says of an image by mkfs.erofs what the kernel says of it."""
+    rng = kit.rng_of(len(options))
+    source, image = tmp_path / "src", tmp_path / "other.erofs"
+    for i in range(300):
+        where = source / rng.choice(["", "a", "a/b", "c"])
+        where.mkdir(parents=True, exist_ok=True)
+        path = where / f"{'n' * rng.randrange(1, 200)}{i}"
+        path.write_bytes(rng.randbytes(rng.choice([0, 1, 100, 4096, 5000, 70000])))
+        if i % 3 == 0:
+            os.setxattr(path, "user.k", b"value %d" % (i % 9))
+        if i % 10 == 0:
+            os.link(path, f"{path}.link")
+            os.symlink("t" * (i + 1), f"{path}.symlink")
+            os.mknod(f"{path}.dev", 0o020600, os.makedev(300, i + 1))
+    subprocess.run(["mkfs.erofs", "--quiet", *options, image, source], check=True,
+                   stdout=subprocess.DEVNULL)
+    kit.mktree("list", tmp_path / "list", image)
+    got = {}
+    for line in (tmp_path / "list").read_text().splitlines():
+        path, mode, owner, nlink, mtime, rdev, rest = line.split(" ", 6)
+        got[path] = (int(mode, 8), owner, int(nlink), mtime.split(".")[0], rdev, rest)
+    with kit.Mounted(image, tmp_path / "mnt", "erofs", "") as mounted:
+        seen = 0
+        for path in mounted.rglob("*"):
+            st = os.lstat(path)
+            rest = ">" + (os.readlink(path) if path.is_symlink() else "")
+            rest += "".join(f" {n}={os.getxattr(path, n, follow_symlinks=False).decode()}"
+                            for n in os.listxattr(path, follow_symlinks=False))
+            if stat.S_ISREG(st.st_mode):
+                rest += " " + hashlib.sha256(path.read_bytes()).hexdigest()
+            assert got[str(path.relative_to(mounted))] == (
+                st.st_mode, f"{st.st_uid}:{st.st_gid}", st.st_nlink, str(int(st.st_mtime)),
+                f"{os.major(st.st_rdev)},{os.minor(st.st_rdev)}", rest)
+            seen += 1
+    assert seen == len(got) > 300

@@ -6,6 +6,7 @@
  *   mktree layer OUT TAR       the layer's tree, whiteouts and all
  *   mktree merge OUT TAR...    the layers over each other, the lowest first
  *   mktree rebuild OUT IMAGE   an image, read and written again
+ *   mktree list OUT IMAGE      what our reader says of an image, whoever made it: a line a file
  *
  * With -t first, says how fast each step was.
  */
@@ -14,8 +15,10 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/num.h"
 #include "fetcher/tar.h"
@@ -127,6 +130,75 @@ static int rebuild(const char *path, int out, struct err *err)
 	return write_image(tree, devices, stats.n_devices, out, err);
 }
 
+/* The content of a file that is inside the image. */
+static int list_content(const struct erofs *image, const struct erofs_inode *inode, FILE *out)
+{
+	AUTO(digest_ctx) struct digest_ctx *digest = NULL;
+	struct digest sum;
+	char text[DIGEST_STR_MAX];
+	int r = digest_ctx_create(DIGEST_SHA256, &digest);
+	for (uint64_t off = 0; r == 0 && off < inode->size;) {
+		struct erofs_extent x;
+		r = erofs_map(image, inode, off, &x);
+		if (r == 0 && (!x.inlined || x.off != off))
+			r = -EOPNOTSUPP;
+		if (r == 0)
+			r = digest_ctx_update(digest, x.inlined, (size_t)x.len);
+		off += r == 0 ? x.len : 0;
+	}
+	r = r < 0 ? r : digest_ctx_final(digest, &sum);
+	if (r == 0)
+		(void)fprintf(out, " %s", digest_hex(&sum, text));
+	return r;
+}
+
+static int list_xattr(void *data, const char *name, const void *value, size_t len)
+{
+	(void)fprintf(data, " %s=%.*s", name, (int)len, (const char *)value);
+	return 0;
+}
+
+static int list_dir(const struct erofs *image, uint64_t nid, const char *path, FILE *out)
+{
+	struct erofs_inode dir, inode;
+	struct erofs_dirent d;
+	uint64_t cookie = 0;
+	int r = erofs_inode(image, nid, &dir);
+	while (r == 0 && (r = erofs_readdir(image, &dir, cookie, &d)) > 0) {
+		cookie = d.cookie;
+		uint64_t found = 0;
+		char full[ENTRY_PATH_MAX];
+		const char *target = NULL;
+		(void)snprintf(full, sizeof(full), "%s/%.*s", path, (int)d.name_len, d.name);
+		r = erofs_lookup(image, &dir, d.name, d.name_len, &found);
+		if (r < 0 || found != d.nid)
+			return r < 0 ? r : -ENOTRECOVERABLE;
+		r = erofs_inode(image, d.nid, &inode);
+		if (r < 0 || (d.name_len <= 2 && memcmp(d.name, "..", d.name_len) == 0))
+			continue;
+		ssize_t n = S_ISLNK(inode.mode) ? erofs_readlink(image, &inode, &target) : 0;
+		(void)fprintf(out, "%s %o %u:%u %u %" PRIi64 ".%09u %u,%u >%.*s", full + 1, inode.mode,
+			      inode.uid, inode.gid, inode.nlink, inode.mtime_sec, inode.mtime_nsec,
+			      inode.major, inode.minor, (int)n, target ? target : "");
+		r = n < 0 ? (int)n : erofs_listxattr(image, &inode, list_xattr, out);
+		if (r == 0 && S_ISREG(inode.mode))
+			r = list_content(image, &inode, out);
+		(void)fprintf(out, "\n");
+		if (r == 0 && S_ISDIR(inode.mode))
+			r = list_dir(image, d.nid, full, out);
+	}
+	return r;
+}
+
+static int list(const char *path, int out_fd, struct err *err)
+{
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	AUTO(erofs) struct erofs *image = NULL;
+	AUTO_FCLOSE FILE *out = fdopen(dup(out_fd), "w");
+	int r = fd < 0 || !out ? -errno : erofs_open(fd, &image, err);
+	return r < 0 ? r : list_dir(image, erofs_root(image), "", out);
+}
+
 int main(int argc, char **argv)
 {
 	struct err err = {0};
@@ -136,7 +208,7 @@ int main(int argc, char **argv)
 		argc--;
 	}
 	if (argc < 4) {
-		(void)fprintf(stderr, "usage: mktree [-t] layer|merge|rebuild OUT IN...\n");
+		(void)fprintf(stderr, "usage: mktree [-t] layer|merge|rebuild|list OUT IN...\n");
 		return 2;
 	}
 	AUTO_CLOSE int out = open(argv[2], O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -146,6 +218,8 @@ int main(int argc, char **argv)
 		r = make_layer(argv[3], out, &device, &err);
 	else if (r == 0 && strcmp(argv[1], "merge") == 0)
 		r = merge(argv + 3, (uint32_t)(argc - 3), out, &err);
+	else if (r == 0 && strcmp(argv[1], "list") == 0)
+		r = list(argv[3], out, &err);
 	else if (r == 0)
 		r = rebuild(argv[3], out, &err);
 	if (r < 0)
