@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What a mount has done so far, counted by its server and read by anybody: the
+ * structure is mapped from the file `counters` of the mount (fs/mtable.h), so
+ * it outlives a server that crashes. Every word is on its own; readers may see
+ * two of them at slightly different moments. A newer layout gets a new magic.
+ */
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define MOUNT_COUNTERS_MAGIC UINT64_C(0x31726574636c7373)
+
+struct mount_counters {
+	_Atomic uint64_t magic;		/* MOUNT_COUNTERS_MAGIC once it was set up */
+	_Atomic uint64_t reads;		/* READ requests answered */
+	_Atomic uint64_t bytes_served;	/* bytes of those answers */
+	_Atomic uint64_t cache_hits;	/* reads whose bytes were all local */
+	_Atomic uint64_t cache_misses;	/* reads that waited for a source */
+	_Atomic uint64_t interrupted;	/* reads given up by their reader */
+	_Atomic uint64_t errors;	/* reads answered with an error */
+	_Atomic uint64_t timeouts;	/* of these, for the deadline */
+	_Atomic uint64_t lookups;	/* LOOKUP requests answered */
+	_Atomic uint64_t advised_bytes; /* bytes that read-ahead asked for */
+	_Atomic uint64_t takeovers;	/* servers that took over from an earlier one */
+	/* Filled by whoever drives the sources. */
+	_Atomic uint64_t requests;	/* requests sent to the registry */
+	_Atomic uint64_t bytes_fetched; /* bytes that crossed the network */
+	_Atomic uint64_t retries;	/* requests that had to be repeated */
+	_Atomic uint64_t fetch_errors;	/* fetches given up */
+};
+
+/* Adds to one of them. */
+static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	(void)atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static inline uint64_t counter_get(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}

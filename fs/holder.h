@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * A mount is two processes. The *holder* owns the connection (/dev/fuse), does
+ * no parsing and no network, and starts *servers*: the same program, executed
+ * anew with clean memory. When a server dies, another takes over the same
+ * connection and no reader notices (see fs/server.h for how); when the program
+ * is upgraded, the new server prepares first and the old one then makes way.
+ *
+ *   server -> holder   READY, or FAILED with the reason, on HOLDER_FD_CONTROL
+ *   holder -> server   GO, with the connection's descriptor
+ *   server -> holder   SERVING
+ *
+ * The mount appears only when its first server is ready, so a failure leaves
+ * nothing. If the holder dies, the server goes on, and holder_adopt() makes
+ * another; if both die, the kernel ends the connection (ENOTCONN). A server
+ * that dies too often ends it the same way: the holder closes the last
+ * descriptor, which is an abort, because readers that fail are better off than
+ * readers that hang. Likewise where the kernel cannot send requests again
+ * (before Linux 6.9) and a server died.
+ *
+ * Signals to the holder: SIGHUP upgrades; SIGTERM or SIGINT unmounts (lazily
+ * while in use: it then goes on serving whoever is inside); a second one ends
+ * the connection at once. It is to run in a process of its own, with a single thread.
+ */
+
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "fs/mount.h"
+#include "fs/server.h"
+
+enum {
+	HOLDER_FD_CONTROL = 3, /* a server's end of the socket to the holder */
+	HOLDER_FD_INIT = 4,    /* the memfd with the kernel's INIT */
+	HOLDER_FD_FUSE = 5,    /* where a server keeps the connection */
+
+	HOLDER_CRASHES_MAX = 5,	      /* servers that die … */
+	HOLDER_CRASHES_WITHIN_MS = 10000, /* … within this time: give up */
+	HOLDER_STOP_MS = 3000, /* for an old server to make way before it is killed */
+	HOLDER_PREPARE_MS = 120000, /* for a new server to get ready before it is killed */
+};
+
+struct holder_config {
+	const char *dir;		     /* where to mount; absolute */
+	const char *source;		     /* what mount(8) shows: the image */
+	const struct mount_options *options;
+	const char *program;		     /* path of the program: opened now and at each upgrade */
+	char *const *argv;		     /* of a server */
+	char *const *envp;		     /* its environment */
+	unsigned int crashes_max;	     /* 0: HOLDER_CRASHES_MAX */
+	int status_fd;			     /* of holder_launch(), or -1; the holder's from now on */
+	/* Called when the mount is there, and again for each server that takes over. */
+	int (*serving)(void *data, pid_t server, struct err *err);
+	void *data;
+};
+
+/*
+ * Mounts, serves, and returns 0 when the file system is no longer mounted (or
+ * nobody uses it any more). Errors before the first server serves leave no
+ * mount; -ECONNABORTED: gave up, as the log says; dir still needs an unmount.
+ */
+int holder_run(const struct holder_config *config, struct err *err);
+
+/*
+ * Starts the program anew as a holder in a session of its own, with log_fd as
+ * its stdout and stderr, and waits until the file system is mounted and
+ * served. argv leads to holder_run(), with status_fd HOLDER_FD_CONTROL. What
+ * the holder says of a failure is err's. *ret_pid: the holder, which the
+ * caller may leave alone.
+ */
+int holder_launch(const char *program, char *const *argv, char *const *envp, int log_fd,
+		  pid_t *ret_pid, struct err *err);
+
+/* Tells holder_launch() why there is no mount, before holder_run() was reached. */
+void holder_launch_failed(int status_fd, const struct err *err);
+
+/*
+ * Takes over from a holder that died: holds the connection of a server that is
+ * still alive, and goes on as holder_run(). Needs the right to pidfd_getfd()
+ * from the server (root, or the same user where ptrace is not restricted).
+ */
+int holder_adopt(const struct holder_config *config, pid_t server, struct err *err);
+
+/* The first thing a server's process does, before it starts a thread: keeps SIGTERM for later. */
+int holder_serve_prepare(struct err *err);
+
+/*
+ * A server's part, in the program's process started by the holder. Tells the
+ * holder that it is ready, and serves until the mount is gone or SIGTERM
+ * comes. Returns 0 then. The caller exits with 0, or with 1 after an error.
+ */
+int holder_serve(const struct server_config *config, struct err *err);
+
+/* Tells the holder why this server could not get ready. */
+void holder_serve_failed(const struct err *err);

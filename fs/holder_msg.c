@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "fs/holder_priv.h"
+
+enum { FD_PARK = 64 }; /* above all that a child is given */
+
+int holder_send(int sock, enum holder_word word, const struct err *why, int fd)
+{
+	struct holder_msg text = {.word = word};
+	if (why) {
+		text.code = why->code;
+		(void)snprintf(text.text, sizeof(text.text), "%s", err_text(why));
+	}
+	struct iovec iov = {.iov_base = &text, .iov_len = sizeof(text)};
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	if (fd >= 0) {
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+		control.head.cmsg_level = SOL_SOCKET;
+		control.head.cmsg_type = SCM_RIGHTS;
+		control.head.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
+	}
+	ssize_t n;
+	do {
+		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+int holder_receive(int sock, struct holder_msg *ret, int *ret_fd)
+{
+	struct iovec iov = {.iov_base = ret, .iov_len = sizeof(*ret)};
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	ssize_t n;
+	do {
+		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n < 0 ? -errno : -ECONNRESET;
+
+	int fd = -1;
+	struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
+	if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
+	    head->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(head), sizeof(fd));
+	if (n != (ssize_t)sizeof(*ret) || memchr(ret->text, '\0', sizeof(ret->text)) == NULL) {
+		cleanup_close(&fd);
+		return -EPROTO;
+	}
+	if (ret_fd)
+		*ret_fd = fd;
+	else
+		cleanup_close(&fd);
+	return 0;
+}
+
+/* dup2() onto the numbers below, out of the way of one another. */
+static int child_place(int from, int to)
+{
+	return from < 0 || dup2(from, to) == to ? 0 : -errno;
+}
+
+static void __attribute__((noreturn)) child_exec(const struct holder_exec *exec)
+{
+	sigset_t none;
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	if (exec->new_session)
+		(void)setsid();
+	int program = fcntl(exec->program_fd, F_DUPFD_CLOEXEC, FD_PARK);
+	int control = fcntl(exec->control, F_DUPFD_CLOEXEC, FD_PARK);
+	int init = exec->init < 0 ? -1 : fcntl(exec->init, F_DUPFD_CLOEXEC, FD_PARK);
+	int log = exec->log < 0 ? -1 : fcntl(exec->log, F_DUPFD_CLOEXEC, FD_PARK);
+	if (child_place(control, HOLDER_FD_CONTROL) < 0 || child_place(init, HOLDER_FD_INIT) < 0 ||
+	    child_place(init, HOLDER_FD_FUSE) < 0 || /* kept free for the connection */
+	    child_place(log, STDOUT_FILENO) < 0 || child_place(log, STDERR_FILENO) < 0 ||
+	    close_range(init < 0 ? HOLDER_FD_INIT : HOLDER_FD_FUSE + 1, UINT_MAX,
+			CLOSE_RANGE_CLOEXEC) < 0)
+		_exit(127);
+	(void)execveat(program, "", exec->argv, exec->envp, AT_EMPTY_PATH);
+	_exit(127);
+}
+
+int holder_fork(const struct holder_exec *exec, pid_t *ret_pid)
+{
+	pid_t pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		child_exec(exec);
+	*ret_pid = pid;
+	return 0;
+}
+
+void holder_launch_failed(int status_fd, const struct err *err)
+{
+	(void)holder_send(status_fd, HOLDER_FAILED, err, -1);
+}
+
+int holder_launch(const char *program, char *const *argv, char *const *envp, int log_fd,
+		  pid_t *ret_pid, struct err *err)
+{
+	AUTO_CLOSE int program_fd = open(program, O_PATH | O_CLOEXEC);
+	if (program_fd < 0)
+		return err_set(err, -errno, "open %s", program);
+	int pair[2];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_set(err, -errno, "start the holder");
+	AUTO_CLOSE int mine = pair[0];
+	AUTO_CLOSE int theirs = pair[1];
+	struct holder_exec exec = {.program_fd = program_fd, .argv = argv, .envp = envp,
+				   .control = theirs,
+				   .init = -1, .log = log_fd, .new_session = true};
+	pid_t pid;
+	int r = holder_fork(&exec, &pid);
+	if (r < 0)
+		return err_set(err, r, "start the holder");
+	(void)close(steal_fd(&theirs));
+
+	struct holder_msg msg;
+	r = holder_receive(mine, &msg, NULL);
+	if (r == 0 && msg.word == HOLDER_SERVING) {
+		*ret_pid = pid;
+		return 0;
+	}
+	/* It is about to exit by itself; with the socket gone there is nothing else to learn. */
+	(void)waitpid(pid, NULL, 0);
+	if (r == 0 && msg.word == HOLDER_FAILED)
+		return err_say(err, msg.code < 0 ? msg.code : -EIO, "%s", msg.text);
+	return err_say(err, -EIO, "the holder ended without a word");
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Mounting and unmounting: mount(2) for root, fusermount3 (setuid, from
+ * libfuse) for everybody else; mount.fuse3(8) and fusermount3(1) say what the
+ * options mean. Nothing here is to be called while other threads of the
+ * process depend on its working directory or umask: neither is touched.
+ */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+enum {
+	MOUNT_SOURCE_MAX = 1024, /* bytes of the source text shown by findmnt */
+	MOUNT_HELPER_WAIT_MS = 10000, /* what fusermount3 may take */
+};
+
+struct mount_options {
+	unsigned long flags; /* MS_*; always with MS_RDONLY and MS_NODEV */
+	bool allow_other;
+};
+
+/* What a mount has without any -o: ro, nosuid, nodev; root: allow_other. */
+void mount_options_init(struct mount_options *options);
+
+/*
+ * Adds a comma-separated list: ro, nosuid, suid, nodev, noexec, exec, noatime,
+ * relatime, allow_other, default_permissions (always on). -EINVAL names what
+ * is not one of them; -EPERM: suid from an ordinary user.
+ */
+int mount_options_parse(struct mount_options *options, const char *text, struct err *err);
+
+/*
+ * Whether something can be mounted on dir: -ENOENT, -ENOTDIR, -ENOTEMPTY,
+ * -EACCES, -EBUSY (something of Sluice is mounted there). Also whether there
+ * is a usable /dev/fuse: -ENODEV.
+ */
+int mount_check(const char *dir, struct err *err);
+
+/*
+ * Mounts a file system of type fuse.sluice on dir; source is what mount(8)
+ * shows for it. *ret_fd is the connection's /dev/fuse, owned by the caller:
+ * nothing on the mount answers until somebody serves it.
+ */
+int mount_fuse(const char *dir, const char *source, const struct mount_options *options,
+	       int *ret_fd, struct err *err);
+
+/*
+ * Lets the kernel read ahead as much as one READ carries, where we may say so
+ * (root); otherwise its default of 128 KiB stays, which is only slower.
+ */
+void mount_tune(const char *dir);
+
+/* Unmounts dir; lazy detaches it from sight now, and for good with its last user. -EBUSY, -EINVAL. */
+int mount_undo(const char *dir, bool lazy, struct err *err);

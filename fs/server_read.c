@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdalign.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "base/num.h"
+#include "fs/server_priv.h"
+
+/*
+ * A READ. Its first pass over the extents copies what is local; pieces that
+ * are not become reads of their sources, and the request is parked. From then
+ * on whoever is first answers it, under the server's lock: the last piece to
+ * be done, the reader that gives up, or the end of the server (which leaves it
+ * to the successor). The last piece always frees it.
+ */
+enum request_state {
+	REQUEST_NEW,	  /* not yet parked; belongs to the thread that reads it */
+	REQUEST_GIVEN_UP, /* was interrupted while new */
+	REQUEST_PARKED,
+	REQUEST_ANSWERED,
+};
+
+struct piece {
+	struct source_read read;
+	struct read_request *request;
+	struct source *source;
+};
+
+struct read_request {
+	struct server *server;
+	fuse_req_t req; /* until answered */
+	uint64_t ino;
+	uint64_t off;	/* of the file */
+	size_t len;
+	struct piece *pieces; /* owned */
+	size_t n_pieces, room;
+	/* Under the server's lock. */
+	struct list link;
+	enum request_state state;
+	size_t left; /* pieces, and the parking itself, not yet done */
+	int result;
+	alignas(64) char data[];
+};
+
+static void request_free(struct read_request *rq)
+{
+	free(rq->pieces);
+	free(rq);
+}
+
+/* Says that sources fail once, until a read succeeds again. */
+static void note_result(struct server *server, uint64_t ino, int result, const struct err *err)
+{
+	if (result == 0) {
+		if (atomic_load_explicit(&server->said_failing, memory_order_relaxed) &&
+		    atomic_exchange(&server->said_failing, false))
+			log_warn("reads succeed again");
+		return;
+	}
+	if (result == -ETIMEDOUT)
+		counter_add(&server->counters->timeouts, 1);
+	if (!atomic_exchange(&server->said_failing, true))
+		log_error("read inode %llu: %s; more failures are only counted until a read succeeds",
+			  (unsigned long long)ino, err && err->code ? err_text(err) :
+			  strerrordesc_np(-result));
+}
+
+static void reply_data(struct server *server, fuse_req_t req, const char *data, size_t n)
+{
+	counter_add(&server->counters->reads, 1);
+	counter_add(&server->counters->bytes_served, n);
+	(void)fuse_reply_buf(req, data, n);
+}
+
+static void reply_error(struct server *server, fuse_req_t req, int error)
+{
+	counter_add(&server->counters->reads, 1);
+	counter_add(&server->counters->errors, 1);
+	(void)fuse_reply_err(req, error);
+}
+
+/* Takes a request off the parked list. The lock is held. */
+static void unpark(struct read_request *rq)
+{
+	struct server *server = rq->server;
+	list_remove(&rq->link);
+	server->parked_bytes -= rq->len;
+	if (list_empty(&server->parked))
+		(void)pthread_cond_broadcast(&server->idle);
+}
+
+/* The last piece is done, and nobody else has answered. */
+static void request_answer(struct read_request *rq, const struct err *err)
+{
+	struct server *server = rq->server;
+	/* Waits for an interrupt that is being delivered: it may still look at the request. */
+	fuse_req_interrupt_func(rq->req, NULL, NULL);
+	note_result(server, rq->ino, rq->result, err);
+	if (rq->result == 0)
+		reply_data(server, rq->req, rq->data, rq->len);
+	else
+		reply_error(server, rq->req, EIO);
+
+	(void)pthread_mutex_lock(&server->lock);
+	unpark(rq);
+	(void)pthread_mutex_unlock(&server->lock);
+}
+
+/* One piece, or the parking itself, is done. */
+static void request_put(struct read_request *rq, int result, const struct err *err)
+{
+	struct server *server = rq->server;
+	(void)pthread_mutex_lock(&server->lock);
+	if (result < 0 && rq->result == 0)
+		rq->result = result;
+	bool last = --rq->left == 0;
+	bool answer = last && rq->state == REQUEST_PARKED;
+	if (answer)
+		rq->state = REQUEST_ANSWERED;
+	(void)pthread_mutex_unlock(&server->lock);
+	if (!last)
+		return;
+	if (answer)
+		request_answer(rq, err);
+	request_free(rq);
+	server_unref(server);
+}
+
+static void piece_done(struct source_read *read, int result, const struct err *err)
+{
+	struct piece *piece = container_of(read, struct piece, read);
+	request_put(piece->request, result, err);
+}
+
+/*
+ * The reader gives up. libfuse calls this with the request locked, and from
+ * within fuse_req_interrupt_func() when it came early: the request must not be
+ * answered there, since libfuse still uses it.
+ */
+static void request_interrupt(fuse_req_t req, void *data)
+{
+	struct read_request *rq = data;
+	struct server *server = rq->server;
+	(void)pthread_mutex_lock(&server->lock);
+	bool answer = rq->state == REQUEST_PARKED;
+	if (answer) {
+		rq->state = REQUEST_ANSWERED;
+		unpark(rq);
+	} else if (rq->state == REQUEST_NEW) {
+		rq->state = REQUEST_GIVEN_UP;
+	}
+	(void)pthread_mutex_unlock(&server->lock);
+	if (!answer)
+		return;
+	counter_add(&server->counters->interrupted, 1);
+	(void)fuse_reply_err(req, EINTR);
+}
+
+/* 0; -ENOMEM past SERVER_PARKED_MAX; -EINTR when the reader has given up. */
+static int request_park(struct read_request *rq)
+{
+	struct server *server = rq->server;
+	fuse_req_interrupt_func(rq->req, request_interrupt, rq);
+	(void)pthread_mutex_lock(&server->lock);
+	int r = 0;
+	if (rq->state == REQUEST_GIVEN_UP)
+		r = -EINTR;
+	else if (server->parked_bytes + rq->len > SERVER_PARKED_MAX)
+		r = -ENOMEM;
+	rq->state = r == 0 ? REQUEST_PARKED : REQUEST_ANSWERED;
+	if (r == 0) {
+		list_append(&server->parked, &rq->link);
+		server->parked_bytes += rq->len;
+		server->refs++;
+	}
+	(void)pthread_mutex_unlock(&server->lock);
+	return r;
+}
+
+/* The part of a file's extent that lies in [off, end), checked. 0 or -errno. */
+static int map_part(struct server *server, const struct erofs_inode *inode, uint64_t off,
+		    uint64_t end, struct erofs_extent *ret)
+{
+	struct erofs_extent e;
+	int r = erofs_map(server->config.image, inode, off, &e);
+	if (r < 0)
+		return r;
+	if (e.off > off || e.len <= off - e.off)
+		return -EBADMSG;
+	uint64_t skip = off - e.off;
+	e.off = off;
+	e.len = u64_min(e.len - skip, end - off);
+	if (!e.hole && e.device == 0) {
+		if (!e.inlined)
+			return -EBADMSG;
+		e.inlined = (const char *)e.inlined + skip;
+	} else if (!e.hole) {
+		if (e.device > server->config.n_devices || e.dev_off > UINT64_MAX - skip)
+			return -EBADMSG;
+		e.dev_off += skip;
+		if (!range_within(e.dev_off, e.len,
+				  source_size(server->config.devices[e.device - 1])))
+			return -EBADMSG;
+	}
+	*ret = e;
+	return 0;
+}
+
+static int request_add(struct read_request *rq, struct source *source, uint64_t dev_off,
+		       char *data, size_t len)
+{
+	if (rq->n_pieces == rq->room) {
+		/* An extent is at least a block, so there are few pieces in a read. */
+		size_t room = rq->room == 0 ? 4 : rq->room * 2;
+		struct piece *more = realloc(rq->pieces, room * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		rq->pieces = more;
+		rq->room = room;
+	}
+	rq->pieces[rq->n_pieces++] = (struct piece){
+		.read = {.off = dev_off, .len = len, .data = data, .done = piece_done},
+		.request = rq,
+		.source = source,
+	};
+	return 0;
+}
+
+/* Copies what is local, and lists the rest. 0 or -errno. */
+static int request_fill(struct read_request *rq, const struct erofs_inode *inode)
+{
+	struct server *server = rq->server;
+	uint64_t end = rq->off + rq->len;
+	for (uint64_t at = rq->off; at < end;) {
+		struct erofs_extent e;
+		int r = map_part(server, inode, at, end, &e);
+		if (r < 0)
+			return r;
+		char *data = rq->data + (at - rq->off);
+		if (e.hole) {
+			memset(data, 0, e.len);
+		} else if (e.device == 0) {
+			memcpy(data, e.inlined, e.len);
+		} else {
+			struct source *source = server->config.devices[e.device - 1];
+			/* A store that fails is the source's to heal, so any failure goes there. */
+			if (source_peek(source, data, e.len, e.dev_off) != (ssize_t)e.len)
+				r = request_add(rq, source, e.dev_off, data, e.len);
+			if (r < 0)
+				return r;
+		}
+		at += e.len;
+	}
+	return 0;
+}
+
+/* Asks the sources for [off, end) of a file, without anybody waiting for it. */
+static void advise(struct server *server, const struct erofs_inode *inode, uint64_t off,
+		   uint64_t end)
+{
+	while (off < end) {
+		struct erofs_extent e;
+		if (map_part(server, inode, off, end, &e) < 0)
+			return; /* whoever reads it is told */
+		if (!e.hole && e.device != 0) {
+			source_advise(server->config.devices[e.device - 1], e.dev_off, e.len);
+			counter_add(&server->counters->advised_bytes, e.len);
+		}
+		off += e.len;
+	}
+}
+
+static void request_submit(struct read_request *rq)
+{
+	deadline_t deadline = deadline_in_ms(rq->server->config.read_timeout_ms);
+	rq->left = rq->n_pieces + 1;
+	int r = request_park(rq);
+	if (r < 0) {
+		if (r == -EINTR) {
+			counter_add(&rq->server->counters->interrupted, 1);
+			(void)fuse_reply_err(rq->req, EINTR);
+		} else {
+			fuse_req_interrupt_func(rq->req, NULL, NULL);
+			reply_error(rq->server, rq->req, -r);
+		}
+		request_free(rq);
+		return;
+	}
+	for (size_t i = 0; i < rq->n_pieces; i++) {
+		struct piece *piece = &rq->pieces[i];
+		piece->read.deadline = deadline;
+		source_submit(piece->source, &piece->read);
+	}
+	request_put(rq, 0, NULL);
+}
+
+/* Answers a read of len > 0 bytes within the file. */
+static void read_range(struct server *server, fuse_req_t req, const struct erofs_inode *inode,
+		       uint64_t off, size_t len)
+{
+	struct read_request *rq = aligned_alloc(alignof(struct read_request),
+						u64_align(sizeof(*rq) + len, 64));
+	if (!rq) {
+		reply_error(server, req, ENOMEM);
+		return;
+	}
+	*rq = (struct read_request){
+		.server = server, .req = req, .ino = inode->nid, .off = off, .len = len};
+	list_init(&rq->link);
+	int r = request_fill(rq, inode);
+	if (r < 0) {
+		reply_error(server, req, server_errno(server, r));
+		request_free(rq);
+	} else if (rq->n_pieces == 0) {
+		counter_add(&server->counters->cache_hits, 1);
+		reply_data(server, req, rq->data, rq->len);
+		request_free(rq);
+	} else {
+		counter_add(&server->counters->cache_misses, 1);
+		request_submit(rq);
+	}
+}
+
+void server_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		 struct fuse_file_info *fi)
+{
+	(void)fi;
+	struct server *server = fuse_req_userdata(req);
+	struct erofs_inode inode;
+	int r = server_inode(server, ino, &inode);
+	if (r == 0 && !S_ISREG(inode.mode))
+		r = EINVAL;
+	if (r == 0 && off < 0)
+		r = EINVAL;
+	if (r != 0) {
+		reply_error(server, req, r);
+		return;
+	}
+	uint64_t at = (uint64_t)off;
+	if (at >= inode.size || size == 0) {
+		reply_data(server, req, NULL, 0);
+		return;
+	}
+	size_t len = (size_t)u64_min(u64_min(size, SERVER_READ_MAX), inode.size - at);
+	uint64_t ahead = 0;
+	uint64_t n = readahead_note(server->readahead, inode.nid, at, len, inode.size, &ahead);
+	read_range(server, req, &inode, at, len);
+	if (n > 0)
+		advise(server, &inode, ahead, ahead + n);
+}
+
+void server_read_drain(struct server *server, uint64_t drain_ms)
+{
+	struct list left;
+	list_init(&left);
+	struct timespec until = deadline_timespec(deadline_in_ms(drain_ms + 1));
+	(void)pthread_mutex_lock(&server->lock);
+	while (!list_empty(&server->parked)) {
+		if (pthread_cond_clockwait(&server->idle, &server->lock, CLOCK_MONOTONIC,
+					   &until) != 0)
+			break;
+	}
+	struct read_request *rq, *tmp;
+	list_for_each_safe(rq, tmp, &server->parked, link) {
+		if (rq->state != REQUEST_PARKED)
+			continue; /* being answered at this moment */
+		rq->state = REQUEST_ANSWERED;
+		server->parked_bytes -= rq->len;
+		list_remove(&rq->link);
+		/* Frees libfuse's part, and says nothing to the kernel. */
+		fuse_req_interrupt_func(rq->req, NULL, NULL);
+		fuse_reply_none(rq->req);
+	}
+	while (!list_empty(&server->parked))
+		(void)pthread_cond_wait(&server->idle, &server->lock);
+	(void)pthread_mutex_unlock(&server->lock);
+}

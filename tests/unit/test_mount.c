@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/mount.h"
+#include "tests/unit/unit.h"
+
+static void test_options(void **state)
+{
+	(void)state;
+	struct err err = {0};
+	struct mount_options options;
+	mount_options_init(&options);
+	assert_int_equal(options.flags, MS_RDONLY | MS_NODEV | MS_NOSUID);
+	assert_ok(mount_options_parse(&options, "", &err), &err);
+	assert_ok(mount_options_parse(&options, "ro,noexec,,noatime", &err), &err);
+	assert_int_equal(options.flags, MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC | MS_NOATIME);
+	assert_ok(mount_options_parse(&options, "exec,allow_other", &err), &err);
+	assert_int_equal(options.flags & MS_NOEXEC, 0);
+	assert_true(options.allow_other);
+	if (geteuid() == 0) {
+		assert_ok(mount_options_parse(&options, "suid", &err), &err);
+		assert_int_equal(options.flags & MS_NOSUID, 0);
+	} else {
+		assert_err(mount_options_parse(&options, "suid", &err), -EPERM, &err, "needs root");
+	}
+}
+
+static void test_unknown_options_are_named(void **state)
+{
+	(void)state;
+	static const char *const bad[] = {"rw", "dev", "fd=3", "allow_othe", "allow_others",
+					  "noatime,rw", "ro,context=x"};
+	static const char *const words[] = {"'rw'", "'dev'", "'fd=3'", "'allow_othe'",
+					    "'allow_others'", "'rw'", "'context=x'"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct err err = {0};
+		struct mount_options options;
+		mount_options_init(&options);
+		unsigned long before = options.flags;
+		assert_err(mount_options_parse(&options, bad[i], &err), -EINVAL, &err, words[i]);
+		assert_int_equal(options.flags, before);
+	}
+}
+
+static void test_bad_mount_points(void **state)
+{
+	(void)state;
+	char dir[] = "/tmp/sluice-mount-XXXXXX";
+	assert_non_null(mkdtemp(dir));
+	char path[64];
+	struct err err = {0};
+	(void)snprintf(path, sizeof(path), "%s/none", dir);
+	assert_err(mount_check(path, &err), -ENOENT, &err, "does not exist");
+	(void)snprintf(path, sizeof(path), "%s/file", dir);
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	(void)close(fd);
+	assert_err(mount_check(path, &err), -ENOTDIR, &err, "is not a directory");
+	assert_err(mount_check(dir, &err), -ENOTEMPTY, &err, "is not empty");
+	assert_int_equal(unlink(path), 0);
+	if (access("/dev/fuse", F_OK) == 0)
+		assert_ok(mount_check(dir, &err), &err);
+	else
+		assert_err(mount_check(dir, &err), -ENODEV, &err, "/dev/fuse is missing");
+	assert_err(mount_undo(dir, false, &err), geteuid() == 0 ? -EINVAL : -EPERM, &err, dir);
+	assert_int_equal(rmdir(dir), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_unknown_options_are_named),
+		cmocka_unit_test(test_bad_mount_points),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
