@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fetcher/local.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/file.h"
+#include "base/spawn.h"
+#include "fetcher/manifest.h"
+#include "tests/unit/unit.h"
+
+#define LAYER "a layer, as far as this test is concerned"
+
+struct fixture {
+	char dir[32];
+	struct digest layer, config, manifest;
+	size_t config_size, manifest_size;
+};
+
+static void put(const struct fixture *f, const char *name, const char *text)
+{
+	struct err err = {0};
+	AUTO_FREE char *path = NULL;
+	assert_true(asprintf(&path, "%s/%s", f->dir, name) > 0);
+	char *slash = strrchr(path, '/');
+	*slash = '\0';
+	assert_ok(dir_make(path, 0700, &err), &err);
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_ok(file_commit(fd, slash + 1, text, strlen(text), COMMIT_REPLACE, &err), &err);
+}
+
+static void put_blob(const struct fixture *f, const char *text, struct digest *ret)
+{
+	char hex[DIGEST_STR_MAX];
+	AUTO_FREE char *name = NULL;
+	assert_int_equal(digest_of(DIGEST_SHA256, text, strlen(text), ret), 0);
+	assert_true(asprintf(&name, "l/blobs/sha256/%s", digest_hex(ret, hex)) > 0);
+	put(f, name, text);
+}
+
+/* sh -c in the fixture's directory. */
+static void sh(const struct fixture *f, const char *script)
+{
+	struct err err = {0};
+	int status = 0;
+	AUTO_FREE char *text = NULL;
+	assert_true(asprintf(&text, "set -e; cd %s; %s", f->dir, script) > 0);
+	const char *const argv[] = {"sh", "-c", text, NULL};
+	const char *const env[] = {"PATH=/usr/bin:/bin", NULL};
+	struct spawn spawn = {.path = "/bin/sh", .argv = argv, .env = env};
+	AUTO_FINISH(buf) struct buf out = buf_make(4096);
+	assert_ok(spawn_run(&spawn, &out, &status, &err), &err);
+	assert_int_equal(status, 0);
+}
+
+/* An OCI layout in l/ with one image under two names and another under a third. */
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	assert_non_null(f);
+	(void)strcpy(f->dir, "/tmp/sluice-local-XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	struct digest_text layer, config, manifest;
+	char text[1024], index[2048];
+	put_blob(f, LAYER, &f->layer);
+	(void)snprintf(text, sizeof(text),
+		       "{\"os\":\"linux\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"%s\"]}}",
+		       digest_str(&f->layer, layer.s));
+	put_blob(f, text, &f->config);
+	f->config_size = strlen(text);
+	put(f, "d/config.json", text);
+	(void)snprintf(text, sizeof(text),
+		       "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG
+		       "\",\"digest\":\"%s\",\"size\":%zu},\"layers\":[{\"mediaType\":\"" MEDIA_OCI_LAYER
+		       "\",\"digest\":\"%s\",\"size\":%zu}]}",
+		       digest_str(&f->config, config.s), f->config_size, layer.s, strlen(LAYER));
+	put_blob(f, text, &f->manifest);
+	f->manifest_size = strlen(text);
+#define ENTRY(name) "{\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"digest\":\"%s\",\"size\":%zu," \
+		    "\"annotations\":{\"org.opencontainers.image.ref.name\":\"" name "\"}}"
+	(void)snprintf(index, sizeof(index),
+		       "{\"schemaVersion\":2,\"x\":1,\"manifests\":[" ENTRY("v1") "," ENTRY("v2") "]}",
+		       digest_str(&f->manifest, manifest.s), f->manifest_size, manifest.s,
+		       f->manifest_size);
+	put(f, "l/index.json", index);
+	put(f, "l/oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
+	put(f, "d/abc/layer.tar", LAYER);
+	sh(f, "mkdir d/def; ln -s ../abc/layer.tar d/def/layer.tar");
+	put(f, "d/manifest.json", "[{\"Config\":\"config.json\",\"RepoTags\":[\"busybox:1\"],"
+				  "\"Layers\":[\"def/layer.tar\"]}]");
+	sh(f, "tar -C l -cf oci.tar .; tar -C d -cf docker.tar .; gzip -k oci.tar");
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	struct err err = {0};
+	assert_ok(tree_remove(AT_FDCWD, f->dir, &err), &err);
+	free(f);
+	return 0;
+}
+
+static int open_local(const struct fixture *f, const char *kind, const char *rest,
+		      struct origin **ret, struct err *err)
+{
+	AUTO_FINISH(ref) struct ref ref = {0};
+	AUTO_FREE char *text = NULL;
+	assert_true(asprintf(&text, "%s:%s/%s", kind, f->dir, rest) > 0);
+	assert_ok(ref_parse(text, &ref, err), err);
+	return ref.kind == REF_OCI_DIR ? layout_open(&ref, ret, err) : archive_open(&ref, ret, err);
+}
+
+static int collect(void *data, const void *bytes, size_t n)
+{
+	return buf_append(data, bytes, n);
+}
+
+/* Reads everything of the image, in every way there is. */
+static void check_image(struct fixture *f, const char *kind, const char *rest)
+{
+	struct err err = {0};
+	AUTO(origin) struct origin *o = NULL;
+	AUTO_FINISH(buf) struct buf text = buf_make(ORIGIN_MANIFEST_MAX);
+	AUTO_FINISH(buf) struct buf got = buf_make(4096);
+	AUTO_FINISH(descriptor) struct descriptor desc = {0};
+	AUTO_FINISH(manifest) struct manifest m = {0};
+	const struct byte_sink sink = {.write = collect, .data = &got};
+	assert_ok(open_local(f, kind, rest, &o, &err), &err);
+	assert_ok(origin_manifest(o, NULL, &text, &desc, 0, &err), &err);
+	assert_int_equal(desc.size, text.len);
+	assert_ok(manifest_parse(text.data, text.len, desc.media_type, &m, &err), &err);
+	assert_true(digest_equal(&m.config.digest, &f->config));
+	assert_int_equal(m.layers.count, 1);
+	assert_true(digest_equal(&m.layers.items[0].digest, &f->layer));
+	assert_ok(origin_blob(o, &m.config, &got, 0, &err), &err);
+	assert_int_equal(got.len, f->config_size);
+	buf_clear(&got);
+	assert_ok(origin_stream(o, &m.layers.items[0], &sink, 0, &err), &err);
+	assert_string_equal(buf_str(&got), LAYER);
+	buf_clear(&got);
+	assert_ok(origin_range(o, &m.layers.items[0], 2, 5, &sink, 0, &err), &err);
+	assert_string_equal(buf_str(&got), "layer");
+	assert_err(origin_range(o, &m.layers.items[0], 2, UINT64_MAX, &sink, 0, &err), -EINVAL, &err,
+		   "past the end");
+	m.layers.items[0].size++;
+	assert_err(origin_stream(o, &m.layers.items[0], &sink, 0, &err), -EBADMSG, &err,
+		   "its descriptor says");
+}
+
+static void test_read(void **state)
+{
+	check_image(*state, "oci", "l");
+	check_image(*state, "oci", "l:v2");
+	check_image(*state, "oci-archive", "oci.tar");
+	check_image(*state, "oci-archive", "oci.tar:v1");
+	check_image(*state, "docker-archive", "docker.tar");
+	check_image(*state, "docker-archive", "docker.tar:1");
+	check_image(*state, "docker-archive", "docker.tar:busybox:1");
+	check_image(*state, "docker-archive", "docker.tar:docker.io/library/busybox:1");
+}
+
+static void test_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct err err = {0};
+	struct origin *o = NULL;
+	static const struct {
+		const char *kind, *rest;
+		int code;
+		const char *words;
+	} bad[] = {
+		{"oci", "none", -ENOENT, "open OCI layout"},
+		{"oci", "oci.tar", -ENOTDIR, "open OCI layout"},
+		{"oci", "d", -EINVAL, "it has no index.json"},
+		{"oci-archive", "none", -ENOENT, "open archive"},
+		{"oci-archive", "l", -EINVAL, "is not a file"},
+		{"oci-archive", "oci.tar.gz", -EOPNOTSUPP, "compressed with gzip"},
+		{"oci-archive", "docker.tar", -EINVAL, "it has no index.json"},
+		{"oci-archive", "l/index.json", -EBADMSG, "index.json"},
+		{"docker-archive", "oci.tar", -EINVAL, "it has no manifest.json"},
+		{"docker-archive", "docker.tar:other:1", -ENOENT, "holds no image called other:1"},
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_err(open_local(f, bad[i].kind, bad[i].rest, &o, &err), bad[i].code, &err,
+			   bad[i].words);
+		assert_null(o);
+	}
+	AUTO_FINISH(buf) struct buf text = buf_make(4096);
+	struct descriptor desc = {0};
+	assert_ok(open_local(f, "oci", "l:v9", &o, &err), &err);
+	assert_err(origin_manifest(o, NULL, &text, &desc, 0, &err), -ENOENT, &err,
+		   "holds no image called v9");
+	origin_destroy(o);
+}
+
+/* What leads out of the layout, and what was changed, is not served. */
+static void test_hostile(void **state)
+{
+	struct fixture *f = *state;
+	struct err err = {0};
+	AUTO(origin) struct origin *o = NULL;
+	AUTO_FINISH(buf) struct buf text = buf_make(4096);
+	struct descriptor desc = {.digest = f->layer, .size = strlen(LAYER)};
+	char hex[DIGEST_STR_MAX];
+	char script[512];
+	(void)snprintf(script, sizeof(script),
+		       "cp l/blobs/sha256/%s out; ln -sf $PWD/out l/blobs/sha256/%s",
+		       digest_hex(&f->layer, hex), hex);
+	sh(f, script);
+	assert_ok(open_local(f, "oci", "l", &o, &err), &err);
+	assert_err(origin_blob(o, &desc, &text, 0, &err), -EXDEV, &err, "blobs/sha256");
+	(void)snprintf(script, sizeof(script), "rm l/blobs/sha256/%s; tr a b < out > l/blobs/sha256/%s",
+		       hex, hex);
+	sh(f, script);
+	assert_err(origin_blob(o, &desc, &text, 0, &err), -EBADMSG, &err, "is corrupt");
+	assert_int_equal(text.len, 0);
+}
+
+static void test_push(void **state)
+{
+	struct fixture *f = *state;
+	struct err err = {0};
+	AUTO(origin) struct origin *o = NULL;
+	AUTO(origin) struct origin *archive = NULL;
+	AUTO_FINISH(descriptors) struct descriptors list = {0};
+	AUTO_FINISH(buf) struct buf index = buf_make(1 << 16);
+	struct digest_text config, subject;
+	char text[1024];
+	(void)snprintf(text, sizeof(text),
+		       "{\"schemaVersion\":2,\"artifactType\":\"a/x\",\"config\":{\"mediaType\":"
+		       "\"" MEDIA_OCI_EMPTY "\",\"digest\":\"%s\",\"size\":%zu},\"layers\":[],\"subject\":"
+		       "{\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"digest\":\"%s\",\"size\":%zu},"
+		       "\"annotations\":{\"k\":\"v\"}}",
+		       digest_str(&f->config, config.s), f->config_size,
+		       digest_str(&f->manifest, subject.s), f->manifest_size);
+	char type[] = MEDIA_OCI_MANIFEST, artifact[] = "a/x";
+	struct descriptor desc = {.media_type = type, .artifact_type = artifact, .size = strlen(text)};
+	assert_int_equal(digest_of(DIGEST_SHA256, text, strlen(text), &desc.digest), 0);
+
+	assert_ok(open_local(f, "oci", "l", &o, &err), &err);
+	assert_ok(origin_referrers(o, &f->manifest, NULL, &list, 0, &err), &err);
+	assert_int_equal(list.count, 0);
+	for (int twice = 0; twice < 2; twice++)
+		assert_ok(origin_push_manifest(o, &desc, text, strlen(text), &f->manifest, 0, &err),
+			  &err);
+	assert_ok(origin_referrers(o, &f->manifest, "a/y", &list, 0, &err), &err);
+	assert_int_equal(list.count, 0);
+	assert_ok(origin_referrers(o, &f->manifest, "a/x", &list, 0, &err), &err);
+	assert_int_equal(list.count, 1);
+	assert_true(digest_equal(&list.items[0].digest, &desc.digest));
+	assert_string_equal(descriptor_annotation(&list.items[0], "k"), "v");
+
+	/* What index.json held besides is still there, and the image is still the only one. */
+	char path[64];
+	(void)snprintf(path, sizeof(path), "%s/l/index.json", f->dir);
+	assert_ok(file_slurp(AT_FDCWD, path, &index, &err), &err);
+	assert_non_null(strstr(buf_str(&index), "\"x\":1"));
+	check_image(f, "oci", "l");
+
+	text[0] = ' ';
+	assert_err(origin_push_manifest(o, &desc, text, strlen(text), NULL, 0, &err), -EBADMSG, &err,
+		   "is corrupt");
+	assert_ok(open_local(f, "oci-archive", "oci.tar", &archive, &err), &err);
+	assert_err(origin_push_blob(archive, &desc, text, 1, 0, &err), -EOPNOTSUPP, &err,
+		   "nothing can be added");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_push, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
