@@ -56,6 +56,11 @@ int store_layer_data_fd(const struct store_layer *layer)
 	return layer->data_fd;
 }
 
+int store_layer_windows_fd(const struct store_layer *layer)
+{
+	return layer->windows_fd;
+}
+
 uint32_t store_layer_state(const struct store_layer *layer, size_t i)
 {
 	return atomic_load_explicit(&layer->present.state[i], memory_order_acquire);

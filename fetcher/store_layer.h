@@ -141,6 +141,8 @@ int store_layer_fill(struct store_layer *layer, size_t i, const void *data, stru
 
 /* The window of span i, decompressed: SEEK_WINDOW_BYTES. -EAGAIN when it must be fetched first. */
 int store_layer_window(struct store_layer *layer, size_t i, void *ret, struct err *err);
+/* A descriptor of `windows`, borrowed; -1 when the layer has none. */
+int store_layer_windows_fd(const struct store_layer *layer);
 /* Keeps [off, off + n) of the windows blob and marks the windows of spans [first, end). */
 int store_layer_fill_windows(struct store_layer *layer, size_t first, size_t end, uint64_t off,
 			     const void *data, size_t n, struct err *err);

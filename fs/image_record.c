@@ -70,7 +70,8 @@ static int record_parse(const json_t *root, struct image_record *record, struct 
 	    json_get_str(root, "media_type", JSON_NEED, &media_type, err) < 0 ||
 	    json_get_str(root, "index", JSON_NEED, &index, err) < 0 ||
 	    json_get_digest(root, "manifest", JSON_NEED, &record->manifest, err) < 0 ||
-	    json_get_digest(root, "config", JSON_NEED, &record->config, err) < 0)
+	    json_get_digest(root, "config", JSON_NEED, &record->config, err) < 0 ||
+	    json_get_digest(root, "artifact", JSON_MAY, &record->artifact, err) < 0)
 		return -EBADMSG;
 	int r = digests_load(root, "layers", &record->layers, &record->n_layers, err);
 	if (r == 0)
@@ -126,6 +127,11 @@ int image_record_save(int image_dir, const struct image_record *record, struct e
 		record->from_bundle ? "sluice" : "layers", "layers",
 		digests_json(record->layers, record->n_layers), "blobs",
 		digests_json(record->blobs, record->n_blobs));
+	struct digest_text artifact;
+	if (root && !digest_is_none(&record->artifact) &&
+	    json_object_set_new(root, "artifact",
+				json_string(digest_str(&record->artifact, artifact.s))) < 0)
+		return err_set(err, -ENOMEM, "write image.json");
 	AUTO_FREE char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
 	if (!text)
 		return err_set(err, -ENOMEM, "write image.json");

@@ -19,6 +19,7 @@ struct image_record {
 	size_t n_layers;
 	struct digest *blobs; /* owned; other blobs that gc must keep */
 	size_t n_blobs;
+	struct digest artifact; /* the index made of this image here; none: none was made */
 	bool from_bundle;     /* all of it came from one index of ours */
 };
 
