@@ -1,8 +1,109 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
-int main(void)
+#include "base/log.h"
+#include "base/num.h"
+#include "tools/verb.h"
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static const struct verb *const verbs[] = {
+	&verb_pull, &verb_images, &verb_ls, &verb_cat, &verb_index, &verb_gc, &verb_fsck,
+};
+
+static void print_overview(void)
 {
-	(void)puts("sluice " SLUICE_VERSION);
-	return 0;
+	(void)puts("Usage: sluice VERB [OPTION…] [WORD…]\n\n"
+		   "Mounts container images straight from a registry; bytes are fetched when they are\n"
+		   "read, checked, and kept.\n\nVerbs:");
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		if (!verbs[i]->hidden)
+			(void)printf("  %-8s %s\n", verbs[i]->name, verbs[i]->summary);
+	(void)puts("\nIMAGE is [docker://]NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG]\n"
+		   "or docker-archive:FILE. 'sluice VERB --help' explains a verb.");
+}
+
+static void print_help(const struct verb *verb, const struct opt *own, const struct opt *common)
+{
+	(void)printf("Usage: sluice %s [OPTION…] %s\n\n%s\n", verb->name, verb->args, verb->teach);
+	if (verb->options) {
+		(void)puts("\nOptions:");
+		opt_help(own);
+	}
+	(void)puts("\nCommon options:");
+	opt_help(common);
+}
+
+static int run_verb(const struct verb *verb, int argc, char **argv)
+{
+	struct ctx ctx = {0};
+	struct err err = {0};
+	struct opt common[CTX_OPTIONS + 1] = {0};
+	bool help = false;
+	struct opt help_table[] = {
+		{"help", 'h', OPT_FLAG, NULL, "show this and end", &help},
+		{0},
+	};
+	struct opt own[VERB_OPTS_MAX + 1] = {0};
+	const struct opt *tables[OPT_TABLES_MAX] = {help_table, common, own};
+	_Alignas(max_align_t) char state[VERB_STATE_MAX] = {0};
+	int first = 0;
+	if (verb->options)
+		verb->options(state, own);
+	ctx_options(&ctx, common, ARRAY_LEN(common));
+	int r = opt_parse(tables, argc, argv, verb->strict, &first, &err);
+	if (r == 0 && help) {
+		print_help(verb, own, common);
+		return 0;
+	}
+	int words = argc - first;
+	if (r == 0 && (words < verb->min_words || (verb->max_words >= 0 && words > verb->max_words)))
+		r = err_say(&err, -EINVAL, "the words do not fit: usage is sluice %s %s; see --help",
+			    verb->name, verb->args);
+	if (r < 0) {
+		(void)fprintf(stderr, "sluice %s: %s\n", verb->name, err_text(&err));
+		return EXIT_USAGE;
+	}
+	r = ctx_start(&ctx, &err);
+	if (r == 0)
+		r = verb->run(&ctx, state, words, argv + first, &err);
+	ctx_finish(&ctx);
+	if (r < 0) {
+		(void)fprintf(stderr, "sluice %s: %s\n", verb->name, err_text(&err));
+		return EXIT_FAILED;
+	}
+	/* Output that did not reach its reader is a failure, too. */
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		(void)fprintf(stderr, "sluice %s: write the output: %s\n", verb->name,
+			      strerrordesc_np(errno));
+		return EXIT_FAILED;
+	}
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	/* A reader of our output who leaves shows as EPIPE, which is handled like every error. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (argc < 2) {
+		print_overview();
+		return EXIT_USAGE;
+	}
+	const char *name = argv[1];
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+		print_overview();
+		return 0;
+	}
+	if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
+		(void)puts("sluice " SLUICE_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		if (strcmp(verbs[i]->name, name) == 0)
+			return run_verb(verbs[i], argc - 1, argv + 1);
+	(void)fprintf(stderr, "sluice: there is no verb '%s'; 'sluice --help' lists them\n", name);
+	return EXIT_USAGE;
 }

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What every verb has: the common options, the environment as far as it
+ * matters, and the objects made from both, each when it is first asked for.
+ * One thread.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "fetcher/cred.h"
+#include "fetcher/hosts.h"
+#include "fetcher/http.h"
+#include "fetcher/net_stats.h"
+#include "fetcher/origin.h"
+#include "fetcher/platform.h"
+#include "fetcher/pool.h"
+#include "fetcher/ref.h"
+#include "fetcher/store.h"
+#include "fetcher/token.h"
+#include "fs/image.h"
+#include "tools/opt.h"
+
+struct ctx {
+	/* The common options. */
+	const char *store_path, *platform_text, *format, *log_level, *auth_file, *user;
+	struct opt_list hosts_dirs, certs_dirs;
+	bool plain_http, no_index, offline;
+	uint64_t budget, timeout_ms, read_timeout_ms;
+
+	bool json;	/* --format json */
+	char *run_dir;	/* owned; the directory of the mount table */
+
+	/* Made on demand; owned. */
+	struct store *store;
+	struct creds *creds;
+	struct hosts *hosts;
+	struct http_engine *http;
+	struct fetch_pool *pool;
+	struct tokens *tokens;
+	struct platform platform;
+	/* Where requests are counted; NULL: own_net. */
+	struct net_stats *net;
+	struct net_stats own_net;
+};
+
+/* The table of the common options, for --help and opt_parse(); it points into ctx. */
+void ctx_options(struct ctx *ctx, struct opt *table, size_t n);
+enum { CTX_OPTIONS = 14 };
+
+/* Checks the parsed options. -EINVAL. */
+int ctx_start(struct ctx *ctx, struct err *err);
+void ctx_finish(struct ctx *ctx);
+
+int ctx_store(struct ctx *ctx, struct store **ret, struct err *err);
+int ctx_pool(struct ctx *ctx, struct fetch_pool **ret, struct err *err);
+
+/* The directory of the mount table: /run/sluice, or $XDG_RUNTIME_DIR/sluice; borrowed. */
+int ctx_run_dir(struct ctx *ctx, const char **ret, struct err *err);
+
+/* The origin of a reference; the caller destroys it. NULL with --offline. */
+int ctx_origin(struct ctx *ctx, const struct ref *ref, struct origin **ret, struct err *err);
+
+/* Resolves and prepares the image that text names, with progress on a terminal. */
+int ctx_prepare(struct ctx *ctx, const char *text, struct ref *ret_ref, struct origin **ret_origin,
+		struct digest *ret_manifest, struct err *err);
