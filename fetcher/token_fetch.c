@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/num.h"
+#include "fetcher/hosts.h"
 #include "fetcher/http_url.h"
 #include "fetcher/retry.h"
 
@@ -181,7 +182,9 @@ static int realm_check(const struct tokens_config *config, const struct token_as
 			       "%s names the token server %s, which is not encrypted: refused",
 			       ask->registry_host, http_url_shown(realm, shown));
 	bool same = strcmp(home.host, to.host) == 0;
-	if (!same && http_host_is_private(to.host) && !config->allow_private_realm)
+	/* However the two spell it, this machine is one host. */
+	bool both_here = host_is_loopback(home.host) && host_is_loopback(to.host);
+	if (!same && !both_here && http_host_is_private(to.host) && !config->allow_private_realm)
 		return err_say(err, -EPERM,
 			       "%s names the token server %s at a private address: refused",
 			       ask->registry_host, http_url_shown(realm, shown));
