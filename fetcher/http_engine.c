@@ -314,8 +314,11 @@ static int easy_setup(const struct http_engine *e, CURL *easy, struct transfer *
 	/* Without it a name look-up that hangs would hold up the loop when its caller gives up. */
 	(void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
-	(void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, t->fresh ? 0L : 1L);
+	/* In the clear there is nothing to multiplex, and waiting to see costs a round trip. */
+	bool h2 = t->where.https;
+	(void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+			       h2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, h2 && !t->fresh ? 1L : 0L);
 	(void)curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, t->fresh ? 1L : 0L);
 	(void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)HTTP_CHUNK_BYTES);
 	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)u64_min(dial, INT32_MAX));
