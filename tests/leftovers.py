@@ -6,9 +6,10 @@
     leftovers.py after STATE MARK DIR     prints what is there now and was not before
 
 After the run, a process counts as left over when its environment holds SLUICE_CHECK=MARK
-or when it runs a program from below the source tree; a mount, a cgroup, a named network
-namespace or a temporary file counts when it is new and carries our name, and everything
-below DIR, the run's own temporary directory, counts. Other work on the machine does not.
+or when it runs a program from below the source tree; a mount counts when it is new and has
+to do with DIR, the run's own temporary directory, or with the source tree; a cgroup, a named
+network namespace or a temporary file elsewhere counts when it is new and carries our name;
+and everything in DIR counts. Other work on the machine does not.
 Exit status 1 when anything is left.
 """
 import json
@@ -88,7 +89,7 @@ def left_over(before, mark, directory):
     known = {kind: set(entries) for kind, entries in before.items()}
     left = [f"process {p}" for p in processes(mark)]
     left += [f"mount {m}" for m in now["mounts"] if m not in known["mounts"]
-             and (NAME in m or directory in m)]
+             and (directory in m or str(TREE) in m)]
     left += [f"cgroup {c}" for c in now["cgroups"] if c not in known["cgroups"]]
     left += [f"file {f}" for f in now["files"] if f not in known["files"] and f != directory]
     left += [f"file {os.path.join(directory, f)}" for f in sorted(os.listdir(directory))]
