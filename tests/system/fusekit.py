@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mounts of the real holder and server over plain files (tests/unit/fuseserve.c)."""
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import erofskit as kit
+from lib import run
+
+BIG_BYTES = 4 << 20
+MANY_FILES = 10_000
+SERVING_SECONDS_MAX = 30
+END_SECONDS_MAX = 20
+LOAD = Path(__file__).with_name("fuse_load.py")
+
+
+def fuseserve_path():
+    """The program, from the build that $SLUICE is of."""
+    return kit.mktree_path().with_name("fuseserve")
+
+
+class Image:
+    """A tree, its tar, and the metadata of that."""
+
+    def __init__(self, place):
+        self.source, self.tar = place / "source", place / "layer.tar"
+        self.metadata = place / "tree.erofs"
+        self.big = random.Random(1).randbytes(BIG_BYTES)
+
+
+def make_image(place):
+    image = Image(place)
+    (image.source / "d").mkdir(parents=True)
+    (image.source / "many").mkdir()
+    (image.source / "big").write_bytes(image.big)
+    (image.source / "d/small").write_bytes(b"hello\n")
+    (image.source / "d/link").symlink_to("small")
+    os.setxattr(image.source / "d/small", "user.sluice", b"value")
+    (image.source / "true").write_bytes(Path("/bin/true").read_bytes())
+    (image.source / "true").chmod(0o755)
+    for i in range(MANY_FILES):
+        (image.source / f"many/{i:05}").write_text(f"{i:05}")
+    run.run("tar", "--create", "--xattrs", "--format=pax", "--file", image.tar, "--directory",
+            image.source, ".")
+    kit.mktree("merge", image.metadata, image.tar)
+    return image
+
+
+class Switch:
+    """A file whose existence fuseserve looks at."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on(self):
+        self.path.touch()
+
+    def off(self):
+        self.path.unlink(missing_ok=True)
+
+
+class Mount:
+    """A holder, its servers, and the folder it mounts on; ends with its context."""
+
+    def __init__(self, place, image, before=()):
+        self.place, self.image, self.before = place, image, before
+        self.path = place / "mnt"
+        self.path.mkdir(exist_ok=True)
+        self.log = place / "log"
+        self.fail, self.stall, self.crash = (
+            Switch(place / n) for n in ("fail", "stall", "crash"))
+        self.servers, self.holder, self.started = [], None, []
+        self.stop = Switch(place / "stop")
+        self.loads = []
+
+    def command(self, options, *verb):
+        switches = ["-f", self.fail.path, "-s", self.stall.path, "-x", self.crash.path]
+        return [*self.before, fuseserve_path(), *switches, *map(str, options), *verb,
+                self.image.metadata, self.path, self.image.tar]
+
+    def _listen(self, holder):
+        for line in holder.stdout:
+            self.servers.append(int(line.split()[1]))
+
+    def start(self, *options, verb=("mount",), serving=True):
+        """Starts a holder; serving: waits until the mount is there."""
+        known = len(self.servers)
+        with self.log.open("ab") as log:
+            self.holder = subprocess.Popen(self.command(options, *verb), stdout=subprocess.PIPE,
+                                           stderr=log, text=True)
+        self.started.append(self.holder)
+        threading.Thread(target=self._listen, args=(self.holder,), daemon=True).start()
+        if serving:
+            self.wait_serving(known + 1)
+        return self
+
+    def wait_serving(self, count):
+        """Until as many servers have served in all; the pid of the last one."""
+        deadline = time.monotonic() + SERVING_SECONDS_MAX
+        while len(self.servers) < count:
+            assert self.holder.poll() is None, f"the holder ended: {self.said()}"
+            assert time.monotonic() < deadline, f"nobody serves: {self.said()}"
+            time.sleep(0.0005)
+        return self.servers[-1]
+
+    def kill_server(self):
+        """SIGKILL; returns the seconds until another one serves."""
+        count, began = len(self.servers), time.monotonic()
+        os.kill(self.servers[-1], signal.SIGKILL)
+        self.wait_serving(count + 1)
+        return time.monotonic() - began
+
+    def upgrade(self):
+        count = len(self.servers)
+        self.holder.send_signal(signal.SIGHUP)
+        self.wait_serving(count + 1)
+
+    def adopt(self, *options):
+        return self.start(*options, verb=("adopt", str(self.servers[-1])))
+
+    def said(self):
+        return self.log.read_text(errors="replace")[-2000:]
+
+    def load(self, workers):
+        """Starts workers, each at work when this returns."""
+        for _ in range(workers):
+            self.loads.append(subprocess.Popen(
+                [sys.executable, "-B", LOAD, self.path, self.image.source, self.stop.path],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        run.wait_until(lambda: all(os.readlink(f"/proc/{w.pid}/cwd") == f"{self.path}/d"
+                                   for w in self.loads), SERVING_SECONDS_MAX, "the load")
+
+    def end_load(self):
+        """Ends the workers, none of which may have seen an error: (operations, worst in ms)."""
+        self.stop.on()
+        operations, worst = 0, 0
+        for worker in self.loads:
+            out, said = worker.communicate(timeout=END_SECONDS_MAX)
+            assert worker.returncode == 0 and not said, f"{said[-2000:]}\n{self.said()}"
+            done, errors, slowest = map(int, out.split())
+            assert errors == 0 and done > 0
+            operations, worst = operations + done, max(worst, slowest)
+        self.loads = []
+        return operations, worst
+
+    def forget_bytes(self):
+        """The kernel's copies of the large file."""
+        with open(self.path / "big", "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def end(self):
+        """SIGTERM, and what the holder ended with."""
+        self.holder.send_signal(signal.SIGTERM)
+        return self.holder.wait(END_SECONDS_MAX)
+
+    def finish(self):
+        """Ends everything, whatever state it is in."""
+        for switch in (self.fail, self.stall, self.crash):
+            switch.off()
+        self.stop.on()
+        for process in self.loads:
+            process.kill()
+            process.wait()
+        for holder in self.started:
+            if holder.poll() is None:
+                holder.send_signal(signal.SIGTERM)
+        for holder in self.started:
+            try:
+                holder.wait(END_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                holder.kill()
+                holder.wait()
+        if self.servers:
+            # Only the last one can be there still, and only when its holder was killed.
+            with contextlib.suppress(OSError):
+                program = os.readlink(f"/proc/{self.servers[-1]}/exe")
+                if program == str(fuseserve_path()):
+                    os.kill(self.servers[-1], signal.SIGKILL)
+        for point in run.mounts_below(self.place):
+            run.run("umount", "--lazy", point, check=False)
