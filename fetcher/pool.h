@@ -8,12 +8,12 @@
  * reads whose deadline is past. No thread starts before there is work.
  */
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "base/counter.h"
 #include "base/err.h"
 #include "base/list.h"
 #include "base/workers.h"
@@ -36,11 +36,6 @@ struct fetch_counters {
 	_Atomic uint64_t bytes_fetched;	/* compressed bytes of layers, windows included */
 	_Atomic uint64_t transfers;	/* range requests for them */
 };
-
-static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
-{
-	(void)atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
 
 struct fetch_pool;
 

@@ -8,8 +8,9 @@
  * two of them at slightly different moments. A newer layout gets a new magic.
  */
 
-#include <stdatomic.h>
 #include <stdint.h>
+
+#include "base/counter.h"
 
 #define MOUNT_COUNTERS_MAGIC UINT64_C(0x31726574636c7373)
 
@@ -25,20 +26,4 @@ struct mount_counters {
 	_Atomic uint64_t lookups;	/* LOOKUP requests answered */
 	_Atomic uint64_t advised_bytes; /* bytes that read-ahead asked for */
 	_Atomic uint64_t takeovers;	/* servers that took over from an earlier one */
-	/* Filled by whoever drives the sources. */
-	_Atomic uint64_t requests;	/* requests sent to the registry */
-	_Atomic uint64_t bytes_fetched; /* bytes that crossed the network */
-	_Atomic uint64_t retries;	/* requests that had to be repeated */
-	_Atomic uint64_t fetch_errors;	/* fetches given up */
 };
-
-/* Adds to one of them. */
-static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
-{
-	(void)atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
-static inline uint64_t counter_get(const _Atomic uint64_t *counter)
-{
-	return atomic_load_explicit(counter, memory_order_relaxed);
-}

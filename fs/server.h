@@ -38,7 +38,7 @@ enum {
 };
 
 struct server_config {
-	struct erofs *image;	   /* borrowed */
+	const struct erofs *image; /* borrowed */
 	struct source **devices;   /* device i + 1 of the image; borrowed, with what they point at */
 	uint32_t n_devices;
 	uint64_t read_timeout_ms;  /* until a parked read is EIO; 0: never */

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/mtable.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/json.h"
+
+enum { MOUNT_JSON_MAX = 64 << 10 };
+
+void mtable_entry_finish(struct mtable_entry *entry)
+{
+	if (!entry)
+		return;
+	free(entry->dir);
+	free(entry->image);
+	free(entry->store);
+	free(entry->upper);
+	*entry = (struct mtable_entry){0};
+}
+
+int mtable_save(int entry_fd, const struct mtable_entry *entry, struct err *err)
+{
+	struct digest_text manifest;
+	AUTO_JSON json_t *json = json_pack(
+		"{s:s,s:s,s:s,s:s,s:s,s:s*,s:b,s:i,s:i,s:I}", "id", entry->id, "dir", entry->dir,
+		"image", entry->image, "store", entry->store, "manifest",
+		digest_str(&entry->manifest, manifest.s), "upper", entry->upper, "own_upper",
+		entry->own_upper, "holder", (int)entry->holder, "server", (int)entry->server,
+		"created", (json_int_t)entry->created);
+	AUTO_FREE char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
+	if (!text)
+		return err_set(err, -ENOMEM, "note a mount of %s", entry->dir);
+	return file_commit(entry_fd, "mount.json", text, strlen(text), COMMIT_REPLACE, err);
+}
+
+static int entry_parse(const json_t *json, struct mtable_entry *e, struct err *err)
+{
+	const char *id = NULL, *dir = NULL, *image = NULL, *store = NULL, *upper = NULL;
+	int64_t holder = 0, server = 0;
+	if (json_get_str(json, "id", JSON_NEED, &id, err) < 0 ||
+	    json_get_str(json, "dir", JSON_NEED, &dir, err) < 0 ||
+	    json_get_str(json, "image", JSON_NEED, &image, err) < 0 ||
+	    json_get_str(json, "store", JSON_NEED, &store, err) < 0 ||
+	    json_get_str(json, "upper", JSON_MAY, &upper, err) < 0 ||
+	    json_get_bool(json, "own_upper", JSON_MAY, &e->own_upper, err) < 0 ||
+	    json_get_digest(json, "manifest", JSON_NEED, &e->manifest, err) < 0 ||
+	    json_get_i64(json, "holder", JSON_NEED, &holder, err) < 0 ||
+	    json_get_i64(json, "server", JSON_NEED, &server, err) < 0 ||
+	    json_get_i64(json, "created", JSON_NEED, &e->created, err) < 0)
+		return -EBADMSG;
+	(void)snprintf(e->id, sizeof(e->id), "%s", id);
+	e->holder = (pid_t)holder;
+	e->server = (pid_t)server;
+	e->dir = strdup(dir);
+	e->image = strdup(image);
+	e->store = strdup(store);
+	e->upper = upper ? strdup(upper) : NULL;
+	if (!e->dir || !e->image || !e->store || (upper && !e->upper))
+		return err_set(err, -ENOMEM, "read mount.json");
+	return 0;
+}
+
+int mtable_load(int entry_fd, struct mtable_entry *ret, struct err *err)
+{
+	AUTO_FINISH(buf) struct buf text = buf_make(MOUNT_JSON_MAX);
+	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {0};
+	AUTO_JSON json_t *json = NULL;
+	int r = file_slurp(entry_fd, "mount.json", &text, err);
+	if (r == 0)
+		r = json_parse_object(text.data, text.len, "mount.json", &json, err);
+	if (r == 0)
+		r = entry_parse(json, &entry, err);
+	if (r < 0)
+		return r;
+	*ret = entry;
+	entry = (struct mtable_entry){0};
+	return 0;
+}
+
+/* Whose directory it is matters: what it says is acted upon. */
+static int table_open(const char *run_dir, bool make, int *ret_fd, struct err *err)
+{
+	struct stat st;
+	if (make) {
+		int r = dir_make(run_dir, 0700, err);
+		if (r < 0)
+			return r;
+	}
+	AUTO_CLOSE int fd = open(run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(err, -errno, "open the table of mounts %s", run_dir);
+	if (st.st_uid != geteuid())
+		return err_say(err, -EACCES, "the table of mounts %s belongs to user %u", run_dir,
+			       st.st_uid);
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+int mtable_add(const char *run_dir, struct mtable_entry *entry, int *ret_fd, struct err *err)
+{
+	AUTO_CLOSE int table = -1;
+	AUTO_CLOSE int fd = -1;
+	uint64_t salt;
+	int r = table_open(run_dir, true, &table, err);
+	if (r < 0)
+		return r;
+	if (getrandom(&salt, sizeof(salt), 0) != (ssize_t)sizeof(salt))
+		return err_set(err, -errno, "name a mount");
+	(void)snprintf(entry->id, sizeof(entry->id), "%016llx", (unsigned long long)salt);
+	if (mkdirat(table, entry->id, 0700) < 0)
+		return err_set(err, -errno, "make %s/%s", run_dir, entry->id);
+	fd = openat(table, entry->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = fd < 0 ? err_set(err, -errno, "open %s/%s", run_dir, entry->id) :
+		     mtable_save(fd, entry, err);
+	if (r < 0) {
+		(void)tree_remove(table, entry->id, NULL);
+		return r;
+	}
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+int mtable_open(const char *run_dir, const char *id, int *ret_fd, struct err *err)
+{
+	AUTO_CLOSE int table = -1;
+	int r = table_open(run_dir, false, &table, err);
+	if (r < 0)
+		return r;
+	if (strchr(id, '/') || id[0] == '.')
+		return err_set(err, -EINVAL, "open mount '%.64s'", id);
+	int fd = openat(table, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(err, -errno, "open %s/%s", run_dir, id);
+	*ret_fd = fd;
+	return 0;
+}
+
+int mtable_lock(int entry_fd, int *ret_fd, struct err *err)
+{
+	AUTO_CLOSE int fd = openat(entry_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_set(err, -errno, "lock a mount");
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ?
+			       err_say(err, -EBUSY, "the mount has a holder already") :
+			       err_set(err, -errno, "lock a mount");
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+bool mtable_is_held(int entry_fd)
+{
+	AUTO_CLOSE int fd = openat(entry_fd, "lock", O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
+int mtable_map(int entry_fd, struct mount_stats **ret, struct err *err)
+{
+	AUTO_CLOSE int fd = openat(entry_fd, "stats", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	uint64_t size = 0;
+	int r = fd < 0 ? -errno : file_size(fd, &size);
+	/* Never smaller: others may have it mapped. */
+	if (r == 0 && size < sizeof(struct mount_stats) &&
+	    ftruncate(fd, (off_t)sizeof(struct mount_stats)) < 0)
+		r = -errno;
+	if (r < 0)
+		return err_set(err, r, "open a mount's counters");
+	void *map = mmap(NULL, sizeof(struct mount_stats), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return err_set(err, -errno, "map a mount's counters");
+	*ret = map;
+	return 0;
+}
+
+void mtable_unmap(struct mount_stats *stats)
+{
+	if (stats)
+		(void)munmap(stats, sizeof(*stats));
+}
+
+int mtable_remove(const char *run_dir, const char *id, struct err *err)
+{
+	AUTO_CLOSE int table = -1;
+	int r = table_open(run_dir, false, &table, err);
+	return r < 0 ? r : tree_remove(table, id, err);
+}
+
+static int each_entry(int table, const char *name, mtable_fn fn, void *data)
+{
+	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {0};
+	AUTO_CLOSE int fd = openat(table, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct err ignored;
+	/* Being made, or being removed, just now. */
+	if (fd < 0 || mtable_load(fd, &entry, &ignored) < 0 || strcmp(entry.id, name) != 0)
+		return 0;
+	return fn(data, fd, &entry);
+}
+
+int mtable_each(const char *run_dir, mtable_fn fn, void *data, struct err *err)
+{
+	int table = -1;
+	int r = table_open(run_dir, false, &table, err);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	DIR *dir = fdopendir(table);
+	if (!dir) {
+		r = err_set(err, -errno, "read the table of mounts %s", run_dir);
+		(void)close(table);
+		return r;
+	}
+	struct dirent *item;
+	r = 0;
+	while (r == 0 && (item = readdir(dir))) // NOLINT(concurrency-mt-unsafe): our own stream
+		if (item->d_name[0] != '.')
+			r = each_entry(table, item->d_name, fn, data);
+	(void)closedir(dir);
+	return r;
+}
+
+struct find {
+	const char *dir;
+	int64_t created;
+	char id[MTABLE_ID_MAX];
+};
+
+static int find_one(void *data, int entry_fd, const struct mtable_entry *entry)
+{
+	struct find *find = data;
+	(void)entry_fd;
+	if (strcmp(entry->dir, find->dir) == 0 && entry->created >= find->created) {
+		find->created = entry->created;
+		memcpy(find->id, entry->id, sizeof(find->id));
+	}
+	return 0;
+}
+
+int mtable_find(const char *run_dir, const char *dir, struct mtable_entry *ret, int *ret_fd,
+		struct err *err)
+{
+	struct find find = {.dir = dir};
+	AUTO_CLOSE int fd = -1;
+	int r = mtable_each(run_dir, find_one, &find, err);
+	if (r < 0)
+		return r;
+	if (find.id[0] == '\0')
+		return err_say(err, -ENOENT, "nothing of Sluice is mounted on %s", dir);
+	r = mtable_open(run_dir, find.id, &fd, err);
+	if (r == 0)
+		r = mtable_load(fd, ret, err);
+	if (r < 0)
+		return r;
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The table of this machine's mounts: a directory (/run/sluice, or a user's
+ * own) with one directory a mount, named by a random id:
+ *
+ *   mount.json  what is mounted where (struct mtable_entry)
+ *   lock        locked by the holder while it lives
+ *   stats       struct mount_stats, mapped by the server and by who looks
+ *   log         what holder and servers say
+ *   lower/      with --rw: where the image is mounted before the overlay
+ *
+ * A mount whose holder died but whose server lives goes on; one whose both
+ * died is stale. Nothing here touches the mount itself.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/cleanup.h"
+#include "base/digest.h"
+#include "base/err.h"
+#include "fetcher/net_stats.h"
+#include "fetcher/pool.h"
+#include "fs/counters.h"
+
+enum {
+	MTABLE_ID_MAX = 17, /* 16 hex digits and a NUL */
+	MTABLE_ENTRIES_MAX = 65536,
+};
+
+/* Everything that is counted for a mount, in one mapped file. */
+struct mount_stats {
+	struct mount_counters mount;
+	struct net_stats net;
+	struct fetch_counters fetch;
+};
+
+struct mtable_entry {
+	char id[MTABLE_ID_MAX];
+	char *dir;	 /* owned, as the rest; absolute */
+	char *image;	 /* canonical reference */
+	char *store;
+	char *upper;	 /* of --rw; NULL: read-only */
+	bool own_upper;	 /* a temporary one, removed with the mount */
+	struct digest manifest;
+	pid_t holder, server;
+	int64_t created; /* seconds since the epoch */
+};
+
+void mtable_entry_finish(struct mtable_entry *entry);
+DEFINE_FINISH(mtable_entry, mtable_entry_finish);
+
+/* Makes an entry: sets its id, writes it. *ret_fd: its directory, the caller's. */
+int mtable_add(const char *run_dir, struct mtable_entry *entry, int *ret_fd, struct err *err);
+
+/* Opens an entry's directory. -ENOENT. */
+int mtable_open(const char *run_dir, const char *id, int *ret_fd, struct err *err);
+
+/* Reads, or replaces, what an entry says. */
+int mtable_load(int entry_fd, struct mtable_entry *ret, struct err *err);
+int mtable_save(int entry_fd, const struct mtable_entry *entry, struct err *err);
+
+/* Takes the holder's lock for as long as *ret_fd is open. -EBUSY: another holder lives. */
+int mtable_lock(int entry_fd, int *ret_fd, struct err *err);
+/* Whether a holder lives. */
+bool mtable_is_held(int entry_fd);
+
+/* Maps the counters, shared; making the file when it is new. Unmapped by mtable_unmap(). */
+int mtable_map(int entry_fd, struct mount_stats **ret, struct err *err);
+void mtable_unmap(struct mount_stats *stats);
+
+/* Removes an entry and all it holds. */
+int mtable_remove(const char *run_dir, const char *id, struct err *err);
+
+/*
+ * Calls fn for every entry that can be read, with its open directory; a
+ * non-zero result ends it and is returned. No table at all is no entry.
+ */
+typedef int (*mtable_fn)(void *data, int entry_fd, const struct mtable_entry *entry);
+int mtable_each(const char *run_dir, mtable_fn fn, void *data, struct err *err);
+
+/* The newest entry for a directory (absolute). -ENOENT. */
+int mtable_find(const char *run_dir, const char *dir, struct mtable_entry *ret, int *ret_fd,
+		struct err *err);

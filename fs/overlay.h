@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * A writable view: the kernel's overlayfs with a mounted image as its lower
+ * layer (Documentation/filesystems/overlayfs.rst). Changes go to a directory
+ * that holds `upper` and, for the kernel, `work`.
+ */
+
+#include "base/err.h"
+
+/*
+ * Mounts the overlay on dir; upper is made if need be. Once it is mounted it
+ * holds the lower file system by itself: lower may be detached. -EPERM for who
+ * may not mount (ordinary users), -EINVAL for an upper on a file system that
+ * cannot be one (another overlay, NFS, FAT).
+ */
+int overlay_mount(const char *lower, const char *upper, const char *dir, unsigned long flags,
+		  const char *source, struct err *err);
