@@ -8,7 +8,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "fetcher/registry.h"
+#include "fetcher/origin_open.h"
 #include "tools/progress.h"
 
 enum {
@@ -139,8 +139,9 @@ static int ctx_creds(struct ctx *c, const struct ref *ref, struct err *err)
 	char *password = NULL;
 	if (c->creds)
 		return 0;
-	if (c->user) {
-		user = strdup(c->user);
+	const char *given = c->user ? c->user : getenv("SLUICE_CREDS");
+	if (given) {
+		user = strdup(given);
 		password = user ? strchr(user, ':') : NULL;
 		if (!password)
 			return err_say(err, -EINVAL, "--creds wants USER:PASSWORD");
@@ -211,7 +212,20 @@ int ctx_origin(struct ctx *c, const struct ref *ref, struct origin **ret, struct
 		registry.spool_dirfd = store_dir_tmp(store);
 		registry.allow_downgrade = c->plain_http;
 	}
-	return registry_open(&registry, ref, ret, err);
+	return origin_open(&registry, ref, ret, err);
+}
+
+/* A layout or archive is the same from every working directory. */
+static int ctx_absolute_ref(struct ref *ref, struct err *err)
+{
+	if (!ref->path || ref->path[0] == '/')
+		return 0;
+	char *path = realpath(ref->path, NULL);
+	if (!path)
+		return err_set(err, -errno, "find %s", ref->path);
+	free(ref->path);
+	ref->path = path;
+	return 0;
 }
 
 int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct origin **ret_origin,
@@ -222,6 +236,8 @@ int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct ori
 	struct fetch_pool *pool = NULL;
 	struct store *store = NULL;
 	int r = ref_parse(text, ret_ref, err);
+	if (r == 0)
+		r = ctx_absolute_ref(ret_ref, err);
 	if (r == 0)
 		r = ctx_store(c, &store, err);
 	if (r == 0)

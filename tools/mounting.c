@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/mounting.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+int mounting_program(char **ret, struct err *err)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	if (n < 0)
+		return err_set(err, -errno, "find this program's own file");
+	path[n] = '\0';
+	*ret = strdup(path);
+	return *ret ? 0 : err_set(err, -ENOMEM, "find this program's own file");
+}
+
+void words_finish(struct words *words)
+{
+	if (!words)
+		return;
+	for (size_t i = 0; i < words->count; i++)
+		free(words->items[i]);
+	free(words->items);
+	*words = (struct words){0};
+}
+
+int words_add(struct words *words, const char *text)
+{
+	char **items = reallocarray(words->items, words->count + 2, sizeof(*items));
+	if (!items)
+		return -ENOMEM;
+	words->items = items;
+	items[words->count] = strdup(text);
+	if (!items[words->count])
+		return -ENOMEM;
+	items[++words->count] = NULL;
+	return 0;
+}
+
+static int words_add_text(struct words *words, const char *option, const char *value)
+{
+	if (!value)
+		return 0;
+	int r = words_add(words, option);
+	return r < 0 ? r : words_add(words, value);
+}
+
+static int words_add_number(struct words *words, const char *option, uint64_t value,
+			    const char *unit)
+{
+	char text[40];
+	if (value == 0)
+		return 0;
+	(void)snprintf(text, sizeof(text), "%llu%s", (unsigned long long)value, unit);
+	return words_add_text(words, option, text);
+}
+
+/* A path that means the same in another working directory. */
+static int words_add_path(struct words *words, const char *option, const char *value)
+{
+	char path[PATH_MAX];
+	if (!value)
+		return 0;
+	if (value[0] == '/')
+		return words_add_text(words, option, value);
+	if (!getcwd(path, sizeof(path)))
+		return -errno;
+	size_t n = strlen(path);
+	if (snprintf(path + n, sizeof(path) - n, "/%s", value) >= (int)(sizeof(path) - n))
+		return -ENAMETOOLONG;
+	return words_add_text(words, option, path);
+}
+
+static int words_add_common(struct words *w, const struct ctx *c)
+{
+	int r = words_add_path(w, "--store", c->store ? store_path(c->store) : c->store_path);
+	if (r == 0)
+		r = words_add_number(w, "--budget", c->budget, "");
+	if (r == 0 && c->platform_text)
+		r = words_add_text(w, "--platform", c->platform_text);
+	if (r == 0 && c->plain_http)
+		r = words_add(w, "--plain-http");
+	if (r == 0 && c->offline)
+		r = words_add(w, "--offline");
+	if (r == 0)
+		r = words_add_path(w, "--authfile", c->auth_file);
+	for (size_t i = 0; i < c->hosts_dirs.count && r == 0; i++)
+		r = words_add_path(w, "--hosts-dir", c->hosts_dirs.items[i]);
+	for (size_t i = 0; i < c->certs_dirs.count && r == 0; i++)
+		r = words_add_path(w, "--cert-dir", c->certs_dirs.items[i]);
+	if (r == 0)
+		r = words_add_number(w, "--timeout", c->timeout_ms, "ms");
+	if (r == 0)
+		r = words_add_number(w, "--read-timeout", c->read_timeout_ms, "ms");
+	if (r == 0)
+		r = words_add_text(w, "--log-level", c->log_level);
+	return r;
+}
+
+int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, struct err *err)
+{
+	AUTO_FINISH(words) struct words words = {0};
+	int r = words_add(&words, "sluice");
+	if (r == 0)
+		r = words_add(&words, verb);
+	if (r == 0)
+		r = words_add_common(&words, ctx);
+	/* A command line is for everybody to read; an environment is not. */
+	if (r == 0 && ctx->user && setenv("SLUICE_CREDS", ctx->user, 1) < 0)
+		r = -errno;
+	if (r < 0)
+		return err_set(err, r, "start sluice %s", verb);
+	*ret = words;
+	words = (struct words){0};
+	return 0;
+}
+
+int mounting_dir(const char *text, char **ret, struct err *err)
+{
+	char *path = realpath(text, NULL);
+	if (!path)
+		return err_set(err, -errno, "find %s", text);
+	*ret = path;
+	return 0;
+}
+
+int mounting_own_upper(struct ctx *ctx, const char *id, char **ret, struct err *err)
+{
+	struct store *store = NULL;
+	char *path = NULL;
+	int r = ctx_store(ctx, &store, err);
+	if (r < 0)
+		return r;
+	if (asprintf(&path, "%s/uppers/%s", store_path(store), id) < 0)
+		return err_set(err, -ENOMEM, "make a temporary upper");
+	*ret = path;
+	return 0;
+}
+
+bool mounting_is_serving(const struct mtable_entry *entry)
+{
+	char path[64];
+	AUTO_FINISH(buf) struct buf line = buf_make(64 << 10);
+	if (entry->server <= 0)
+		return false;
+	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)entry->server);
+	if (file_slurp(AT_FDCWD, path, &line, NULL) < 0)
+		return false;
+	/* Its last word is the id: a number that was given to another process does not fool us. */
+	size_t n = strlen(entry->id);
+	return line.len > n && strcmp(line.data + line.len - n - 1, entry->id) == 0;
+}

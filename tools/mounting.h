@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What `mount`, and the processes that it starts, say to each other: `mount`
+ * prepares the image and makes the entry in the table of mounts; `hold` (the
+ * holder, fs/holder.h) and `serve` (a server) get the entry's id and find
+ * everything else there.
+ */
+
+#include "fs/mtable.h"
+#include "tools/ctx.h"
+
+/* This program's own path, to be started again; the caller frees it. */
+int mounting_program(char **ret, struct err *err);
+
+/*
+ * The words for `sluice VERB` with the common options of ctx, made absolute,
+ * and the given ones behind; NULL-terminated. Passwords go by the environment.
+ */
+struct words {
+	char **items; /* owned, each */
+	size_t count;
+};
+void words_finish(struct words *words);
+DEFINE_FINISH(words, words_finish);
+int words_add(struct words *words, const char *text);
+int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, struct err *err);
+
+/* An existing directory's absolute path; the caller frees it. */
+int mounting_dir(const char *text, char **ret, struct err *err);
+
+/* Where a temporary upper of a mount is: below the store; the caller frees it. */
+int mounting_own_upper(struct ctx *ctx, const char *id, char **ret, struct err *err);
+
+/* Whether the server that an entry names still runs, and is ours. */
+bool mounting_is_serving(const struct mtable_entry *entry);

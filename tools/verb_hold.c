@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The holder of one mount: started by verb_mount.c, or in its place with --foreground. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "fs/holder.h"
+#include "fs/mount.h"
+#include "fs/overlay.h"
+#include "tools/mounting.h"
+#include "tools/verb.h"
+
+struct hold_state {
+	bool foreground;
+	struct opt_list options;
+};
+
+static void hold_options(void *state, struct opt *table)
+{
+	struct hold_state *s = state;
+	table[0] = (struct opt){"foreground", 'f', OPT_FLAG, NULL, "no parent waits", &s->foreground};
+	table[1] = (struct opt){"options", 'o', OPT_LIST, "LIST", "mount options", &s->options};
+}
+
+struct hold {
+	const char *run_dir;
+	struct mtable_entry entry;    /* owned */
+	int entry_fd, lock_fd;	      /* owned */
+	char *lower;		      /* owned; where the image itself is mounted */
+	struct mount_options options;
+	bool overlaid;
+};
+
+static void hold_finish(struct hold *h)
+{
+	mtable_entry_finish(&h->entry);
+	cleanup_close(&h->entry_fd);
+	cleanup_close(&h->lock_fd);
+	free(h->lower);
+}
+DEFINE_FINISH(hold, hold_finish);
+
+/* The writable view goes on top once the image is served; then nothing but it needs the lower. */
+static int hold_overlay(struct hold *h, struct err *err)
+{
+	int r = overlay_mount(h->lower, h->entry.upper, h->entry.dir,
+			      h->options.flags & ~(unsigned long)MS_RDONLY, h->entry.image, err);
+	if (r < 0)
+		return r;
+	h->overlaid = true;
+	return mount_undo(h->lower, true, err);
+}
+
+static int hold_serving(void *data, pid_t server, struct err *err)
+{
+	struct hold *h = data;
+	h->entry.holder = getpid();
+	h->entry.server = server;
+	int r = mtable_save(h->entry_fd, &h->entry, err);
+	if (r == 0 && h->entry.upper && !h->overlaid)
+		r = hold_overlay(h, err);
+	return r;
+}
+
+static int hold_start(struct hold *h, struct ctx *ctx, const struct hold_state *s, const char *id,
+		      struct err *err)
+{
+	int r = ctx_run_dir(ctx, &h->run_dir, err);
+	if (r == 0)
+		r = mtable_open(h->run_dir, id, &h->entry_fd, err);
+	if (r == 0)
+		r = mtable_load(h->entry_fd, &h->entry, err);
+	if (r == 0)
+		r = mtable_lock(h->entry_fd, &h->lock_fd, err);
+	mount_options_init(&h->options);
+	for (size_t i = 0; i < s->options.count && r == 0; i++)
+		r = mount_options_parse(&h->options, s->options.items[i], err);
+	if (r < 0)
+		return r;
+	int n = h->entry.upper ? asprintf(&h->lower, "%s/%s/lower", h->run_dir, id) :
+				 asprintf(&h->lower, "%s", h->entry.dir);
+	if (n < 0) {
+		h->lower = NULL;
+		return err_set(err, -ENOMEM, "hold a mount");
+	}
+	return h->entry.upper ? dir_make(h->lower, 0700, err) : 0;
+}
+
+static int hold_run_holder(struct hold *h, struct ctx *ctx, const struct hold_state *s,
+			   struct err *err)
+{
+	AUTO_FREE char *program = NULL;
+	AUTO_FINISH(words) struct words words = {0};
+	int r = mounting_program(&program, err);
+	if (r == 0)
+		r = mounting_words(ctx, "serve", &words, err);
+	if (r == 0 && words_add(&words, h->entry.id) < 0)
+		r = err_set(err, -ENOMEM, "hold a mount");
+	if (r < 0)
+		return r;
+	struct holder_config config = {
+		.dir = h->lower,
+		.source = h->entry.image,
+		.options = &h->options,
+		.program = program,
+		.argv = words.items,
+		.envp = environ,
+		.status_fd = s->foreground ? -1 : HOLDER_FD_CONTROL,
+		.serving = hold_serving,
+		.data = h,
+	};
+	return holder_run(&config, err);
+}
+
+/* What the mount leaves behind when it ends. */
+static void hold_clean(struct hold *h)
+{
+	struct err err = {0};
+	int r = 0;
+	if (h->overlaid && h->entry.own_upper)
+		r = tree_remove(AT_FDCWD, h->entry.upper, &err);
+	if (r == 0)
+		r = mtable_remove(h->run_dir, h->entry.id, &err);
+	if (r < 0)
+		log_warn("%s: clean up: %s", h->entry.dir, err_text(&err));
+}
+
+static int hold_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
+{
+	const struct hold_state *s = state;
+	AUTO_FINISH(hold) struct hold h = {.entry_fd = -1, .lock_fd = -1};
+	(void)argc;
+	int r = hold_start(&h, ctx, s, argv[0], err);
+	if (r < 0) {
+		if (!s->foreground)
+			holder_launch_failed(HOLDER_FD_CONTROL, err);
+		return r;
+	}
+	r = hold_run_holder(&h, ctx, s, err);
+	if (r < 0 && h.overlaid)
+		(void)mount_undo(h.entry.dir, true, NULL);
+	hold_clean(&h);
+	return r;
+}
+
+const struct verb verb_hold = {
+	.name = "hold",
+	.args = "ID",
+	.summary = "hold a mount (started by 'sluice mount')",
+	.teach = "Holds the connection of a mount and keeps a server running. 'sluice mount' starts it.",
+	.options = hold_options,
+	.state_size = sizeof(struct hold_state),
+	.hidden = true,
+	.min_words = 1,
+	.max_words = 1,
+	.run = hold_run,
+};

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/holder.h"
+#include "fs/mount.h"
+#include "tools/mounting.h"
+#include "tools/verb.h"
+
+struct mount_state {
+	bool rw, foreground;
+	const char *upper, *fs;
+	struct opt_list options;
+};
+
+static void mount_verb_options(void *state, struct opt *table)
+{
+	struct mount_state *s = state;
+	const struct opt rows[] = {
+		{"rw", 0, OPT_FLAG, NULL, "writable: an overlay keeps the changes (root)", &s->rw},
+		{"upper", 0, OPT_TEXT, "DIR",
+		 "keep the changes of --rw there (default: lost at umount)", &s->upper},
+		{"foreground", 'f', OPT_FLAG, NULL, "stay until the mount ends", &s->foreground},
+		{"options", 'o', OPT_LIST, "LIST", "mount options: nosuid,suid,noexec,noatime,allow_other…",
+		 &s->options},
+		{"fs", 0, OPT_TEXT, "KIND", "how it is presented: fuse or auto (default: auto)", &s->fs},
+	};
+	memcpy(table, rows, sizeof(rows));
+}
+
+/* Refuses before anything is fetched what cannot be mounted later. */
+static int mount_verb_check(const struct mount_state *s, const char *dir, struct err *err)
+{
+	struct mount_options options;
+	if (s->fs && strcmp(s->fs, "fuse") != 0 && strcmp(s->fs, "auto") != 0)
+		return err_say(err, -EINVAL, "--fs does not take '%s': it wants fuse or auto", s->fs);
+	if (s->upper && !s->rw)
+		return err_say(err, -EINVAL, "--upper is of use with --rw only");
+	if (s->rw && geteuid() != 0)
+		return err_say(err, -EPERM, "--rw needs root: only root can mount the overlay it takes");
+	mount_options_init(&options);
+	for (size_t i = 0; i < s->options.count; i++) {
+		int r = mount_options_parse(&options, s->options.items[i], err);
+		if (r < 0)
+			return r;
+	}
+	return mount_check(dir, err);
+}
+
+/* Enters the mount into the table; what preparing it cost is the first that is counted. */
+static int mount_verb_enter(struct ctx *ctx, const struct mount_state *s, const char *run_dir,
+			    struct mtable_entry *entry, int *ret_fd, struct err *err)
+{
+	struct mount_stats *stats = NULL;
+	int r = mtable_add(run_dir, entry, ret_fd, err);
+	if (r < 0)
+		return r;
+	if (s->rw && s->upper) {
+		char path[4096];
+		if (s->upper[0] != '/' && !getcwd(path, sizeof(path)))
+			return err_set(err, -errno, "find %s", s->upper);
+		if (asprintf(&entry->upper, "%s%s%s", s->upper[0] == '/' ? "" : path,
+			     s->upper[0] == '/' ? "" : "/", s->upper) < 0)
+			entry->upper = NULL;
+	} else if (s->rw) {
+		r = mounting_own_upper(ctx, entry->id, &entry->upper, err);
+		entry->own_upper = true;
+	}
+	if (r == 0 && s->rw && !entry->upper)
+		r = err_set(err, -ENOMEM, "note the upper");
+	if (r == 0 && s->rw)
+		r = mtable_save(*ret_fd, entry, err);
+	if (r == 0)
+		r = mtable_map(*ret_fd, &stats, err);
+	if (r < 0)
+		return r;
+	counter_add(&stats->net.requests, counter_get(&ctx->net->requests));
+	counter_add(&stats->net.bytes, counter_get(&ctx->net->bytes));
+	counter_add(&stats->net.retries, counter_get(&ctx->net->retries));
+	counter_add(&stats->net.token_refreshes, counter_get(&ctx->net->token_refreshes));
+	mtable_unmap(stats);
+	return 0;
+}
+
+static int mount_verb_words(const struct ctx *ctx, const struct mount_state *s,
+			    const struct mtable_entry *entry, struct words *ret, struct err *err)
+{
+	AUTO_FINISH(words) struct words words = {0};
+	int r = mounting_words(ctx, "hold", &words, err);
+	for (size_t i = 0; i < s->options.count && r == 0; i++) {
+		r = words_add(&words, "-o");
+		if (r == 0)
+			r = words_add(&words, s->options.items[i]);
+	}
+	if (r == 0 && s->foreground)
+		r = words_add(&words, "--foreground");
+	if (r == 0)
+		r = words_add(&words, entry->id);
+	if (r < 0)
+		return err_set(err, r, "start the holder");
+	*ret = words;
+	words = (struct words){0};
+	return 0;
+}
+
+static int mount_verb_start(struct ctx *ctx, const struct mount_state *s,
+			    const struct mtable_entry *entry, int entry_fd, struct err *err)
+{
+	AUTO_FREE char *program = NULL;
+	AUTO_FINISH(words) struct words words = {0};
+	pid_t holder;
+	int r = mounting_program(&program, err);
+	if (r == 0)
+		r = mount_verb_words(ctx, s, entry, &words, err);
+	if (r < 0)
+		return r;
+	if (s->foreground) {
+		(void)execv(program, words.items);
+		return err_set(err, -errno, "start %s", program);
+	}
+	AUTO_CLOSE int log_fd = openat(entry_fd, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (log_fd < 0)
+		return err_set(err, -errno, "open the mount's log");
+	return holder_launch(program, words.items, environ, log_fd, &holder, err);
+}
+
+static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
+{
+	struct mount_state *s = state;
+	AUTO_FINISH(ref) struct ref ref = {0};
+	AUTO(origin) struct origin *origin = NULL;
+	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {0};
+	AUTO_CLOSE int entry_fd = -1;
+	const char *run_dir = NULL;
+	(void)argc;
+	int r = mount_verb_check(s, argv[1], err);
+	if (r == 0)
+		r = mounting_dir(argv[1], &entry.dir, err);
+	if (r == 0)
+		r = ctx_run_dir(ctx, &run_dir, err);
+	if (r == 0)
+		r = ctx_prepare(ctx, argv[0], &ref, &origin, &entry.manifest, err);
+	if (r < 0)
+		return r;
+	entry.created = (int64_t)time(NULL);
+	entry.store = strdup(store_path(ctx->store));
+	if (!entry.store || ref_text(&ref, &entry.image) < 0)
+		return err_set(err, -ENOMEM, "mount %s", argv[0]);
+	r = mount_verb_enter(ctx, s, run_dir, &entry, &entry_fd, err);
+	if (r == 0)
+		r = mount_verb_start(ctx, s, &entry, entry_fd, err);
+	if (r < 0 && entry.id[0] != '\0')
+		(void)mtable_remove(run_dir, entry.id, NULL);
+	return r < 0 ? err_prefix(err, r, "mount %s on %s", argv[0], argv[1]) : 0;
+}
+
+const struct verb verb_mount = {
+	.name = "mount",
+	.args = "IMAGE DIR",
+	.summary = "mount an image without downloading it",
+	.teach =
+		"Mounts an image's root filesystem on DIR, an empty directory, and returns as soon as it\n"
+		"answers. Bytes are fetched when they are read, checked, and kept in the store. The mount\n"
+		"outlives this command, crashes of its server, and a registry that goes away: what is\n"
+		"local can be read, the rest is EIO after --read-timeout, until the registry is back.\n\n"
+		"  sluice mount python:3.12 /mnt/py\n"
+		"  sluice mount --rw --upper /srv/changes registry.example/app:1 /mnt/app\n"
+		"  sluice mount oci:./layout:v1 /mnt/x",
+	.options = mount_verb_options,
+	.state_size = sizeof(struct mount_state),
+	.min_words = 2,
+	.max_words = 2,
+	.run = mount_verb_run,
+};

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A server of one mount: started by its holder, and anew whenever one dies. */
+
+#include "base/log.h"
+#include "fs/holder.h"
+#include "tools/mounting.h"
+#include "tools/verb.h"
+
+struct serve {
+	struct mtable_entry entry; /* owned */
+	int entry_fd;		   /* owned */
+	struct mount_stats *stats; /* mapped */
+	struct ref ref;		   /* owned */
+	struct origin *origin;	   /* owned */
+	struct image *image;	   /* owned */
+};
+
+static void serve_finish(struct serve *s)
+{
+	image_close(s->image);
+	origin_destroy(s->origin);
+	ref_finish(&s->ref);
+	mtable_unmap(s->stats);
+	mtable_entry_finish(&s->entry);
+	cleanup_close(&s->entry_fd);
+}
+DEFINE_FINISH(serve, serve_finish);
+
+static int serve_open(struct serve *s, struct ctx *ctx, const char *id, struct err *err)
+{
+	const char *run_dir = NULL;
+	struct store *store = NULL;
+	struct fetch_pool *pool = NULL;
+	int r = ctx_run_dir(ctx, &run_dir, err);
+	if (r == 0)
+		r = mtable_open(run_dir, id, &s->entry_fd, err);
+	if (r == 0)
+		r = mtable_load(s->entry_fd, &s->entry, err);
+	if (r == 0)
+		r = mtable_map(s->entry_fd, &s->stats, err);
+	if (r < 0)
+		return r;
+	ctx->net = &s->stats->net;
+	r = ref_parse(s->entry.image, &s->ref, err);
+	if (r == 0)
+		r = ctx_store(ctx, &store, err);
+	if (r == 0)
+		r = ctx_pool(ctx, &pool, err);
+	if (r == 0)
+		r = ctx_origin(ctx, &s->ref, &s->origin, err);
+	if (r < 0)
+		return r;
+	struct image_open_config config = {
+		.store = store,
+		.origin = s->origin,
+		.pool = pool,
+		.counters = &s->stats->fetch,
+		.transfer_ms = ctx->read_timeout_ms,
+	};
+	return image_open(&config, &s->entry.manifest, &s->image, err);
+}
+
+static int serve_serve(struct serve *s, struct ctx *ctx, struct err *err)
+{
+	size_t n = 0;
+	struct source **sources = image_sources(s->image, &n);
+	struct server_config config = {
+		.image = image_tree(s->image),
+		.devices = sources,
+		.n_devices = (uint32_t)n,
+		.read_timeout_ms = ctx->read_timeout_ms,
+		.counters = &s->stats->mount,
+	};
+	return holder_serve(&config, err);
+}
+
+static int serve_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
+{
+	AUTO_FINISH(serve) struct serve s = {.entry_fd = -1};
+	(void)state;
+	(void)argc;
+	int r = holder_serve_prepare(err);
+	if (r == 0)
+		r = serve_open(&s, ctx, argv[0], err);
+	if (r < 0) {
+		holder_serve_failed(err);
+		return r;
+	}
+	r = serve_serve(&s, ctx, err);
+	/* Transfers that still wait for the registry must not hold up the end. */
+	if (ctx->http)
+		http_engine_stop(ctx->http);
+	return r;
+}
+
+const struct verb verb_serve = {
+	.name = "serve",
+	.args = "ID",
+	.summary = "serve a mount (started by its holder)",
+	.teach = "Serves one mount over /dev/fuse. Its holder starts it, again whenever it dies.",
+	.hidden = true,
+	.min_words = 1,
+	.max_words = 1,
+	.run = serve_run,
+};
