@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/num.h"
 #include "fetcher/archive_index.h"
+#include "fetcher/archive_v1.h"
+#include "fetcher/indexer.h"
 #include "fetcher/local_priv.h"
 #include "fetcher/manifest.h"
 
 /* One blob of a docker archive, which stands under a name that is not its digest. */
 struct named_blob {
 	struct digest digest;
+	int fd; /* borrowed: the archive's, or config_fd */
 	uint64_t off, size;
 };
 
@@ -24,6 +29,7 @@ struct archive {
 	struct digest manifest_digest;
 	struct named_blob *blobs; /* owned: config and layers */
 	size_t n_blobs;
+	int config_fd; /* owned; a configuration that is not in the archive; -1: none */
 };
 
 static int archive_open_file(struct local *local, const char *name, struct local_file *ret,
@@ -46,7 +52,7 @@ static int docker_open_blob(struct local *local, const struct digest *digest,
 		if (!digest_equal(&a->blobs[i].digest, digest))
 			continue;
 		*ret = (struct local_file){
-			.fd = a->fd, .off = a->blobs[i].off, .size = a->blobs[i].size};
+			.fd = a->blobs[i].fd, .off = a->blobs[i].off, .size = a->blobs[i].size};
 		return 0;
 	}
 	return err_say(err, -ENOENT, "there is no blob %s in it", digest_str(digest, text.s));
@@ -86,6 +92,7 @@ static void archive_destroy(struct origin *o)
 	struct archive *a = (struct archive *)o;
 	local_finish(&a->local);
 	cleanup_close(&a->fd);
+	cleanup_close(&a->config_fd);
 	archive_index_finish(&a->index);
 	buf_finish(&a->manifest);
 	free(a->blobs);
@@ -114,22 +121,6 @@ static const struct origin_ops docker_ops = {
 	.destroy = archive_destroy,
 };
 
-/* "busybox:1" and "docker.io/library/busybox:1" are one image; a bare tag is compared as such. */
-static bool tag_matches(const char *have, const char *want)
-{
-	AUTO_FINISH(ref) struct ref a = {0};
-	AUTO_FINISH(ref) struct ref b = {0};
-	if (strcmp(have, want) == 0)
-		return true;
-	if (ref_parse(have, &a, NULL) < 0 || a.kind != REF_REGISTRY || !a.tag)
-		return false;
-	if (!strpbrk(want, ":/"))
-		return strcmp(a.tag, want) == 0;
-	return ref_parse(want, &b, NULL) == 0 && b.kind == REF_REGISTRY && b.tag &&
-	       strcmp(a.host, b.host) == 0 && strcmp(a.repository, b.repository) == 0 &&
-	       strcmp(a.tag, b.tag) == 0;
-}
-
 static bool image_is_meant(const struct archive *a, const json_t *image)
 {
 	size_t i;
@@ -137,7 +128,7 @@ static bool image_is_meant(const struct archive *a, const json_t *image)
 	if (!a->local.tag)
 		return true;
 	json_array_foreach(json_object_get(image, "RepoTags"), i, tag)
-		if (json_is_string(tag) && tag_matches(json_string_value(tag), a->local.tag))
+		if (json_is_string(tag) && local_tag_matches(json_string_value(tag), a->local.tag))
 			return true;
 	return false;
 }
@@ -164,30 +155,71 @@ static int choose_image(const struct archive *a, const json_t *list, const json_
 }
 
 /*
- * A layer that `docker save` wrote compressed has its own digest for a name
- * (blobs/sha256/…); an uncompressed one is named by its diff_id.
+ * Reads a layer once: its digest as it is stored and, when wanted, that of what
+ * is in it, which the indexer gives in passing.
  */
-static int layer_identity(const struct archive *a, const char *name, uint64_t off, uint64_t size,
-			  struct digest *digest, const char **ret_type, struct err *err)
+static int sum_layer(const struct archive *a, const struct archive_member *m,
+		     struct digest *ret_digest, struct digest *ret_diff_id, struct err *err)
+{
+	AUTO_FREE char *bytes = malloc(LOCAL_READ_BYTES);
+	AUTO(digest_ctx) struct digest_ctx *ctx = NULL;
+	AUTO(indexer) struct indexer *indexer = NULL;
+	AUTO(seek) struct seek *seek = NULL;
+	struct seek_totals totals = {0};
+	int r = bytes ? digest_ctx_create(DIGEST_SHA256, &ctx) : -ENOMEM;
+	if (r < 0)
+		return err_set(err, r, "read layer %s", m->path);
+	r = ret_diff_id ? indexer_create(&(struct indexer_options){0}, &indexer, err) : 0;
+	for (uint64_t at = 0; r == 0 && at < m->size;) {
+		size_t want = (size_t)u64_min(m->size - at, LOCAL_READ_BYTES);
+		ssize_t n = file_pread(a->fd, bytes, want, m->off + at);
+		if (n < 0 || (size_t)n != want)
+			return err_set(err, n < 0 ? (int)n : -EIO, "read layer %s", m->path);
+		at += want;
+		r = digest_ctx_update(ctx, bytes, want);
+		if (r < 0)
+			return err_set(err, r, "sum layer %s", m->path);
+		r = indexer ? indexer_push(indexer, bytes, want, err) : 0;
+	}
+	if (r == 0 && digest_ctx_final(ctx, ret_digest) < 0)
+		return err_set(err, -EIO, "sum layer %s", m->path);
+	if (r == 0 && indexer)
+		r = indexer_finish(indexer, ret_digest, &seek, &totals, err);
+	if (r < 0)
+		return err_prefix(err, r, "layer %s", m->path);
+	if (ret_diff_id)
+		*ret_diff_id = totals.diff_id;
+	return 0;
+}
+
+/* The media type that the first bytes of a layer tell. */
+static int layer_type(const struct archive *a, const struct archive_member *m,
+		      const char **ret_type, struct err *err)
 {
 	unsigned char magic[4] = {0};
-	ssize_t n = file_pread(a->fd, magic, size < 4 ? (size_t)size : 4, off);
+	ssize_t n = file_pread(a->fd, magic, m->size < 4 ? (size_t)m->size : 4, m->off);
 	if (n < 0)
-		return err_set(err, (int)n, "read layer %s", name);
+		return err_set(err, (int)n, "read layer %s", m->path);
 	*ret_type = MEDIA_OCI_LAYER;
 	if (memcmp(magic, "\x1f\x8b", 2) == 0)
 		*ret_type = MEDIA_OCI_LAYER_GZIP;
 	else if (memcmp(magic, "\x28\xb5\x2f\xfd", 4) == 0)
 		*ret_type = MEDIA_OCI_LAYER_ZSTD;
-	else
-		return 0;
+	return 0;
+}
+
+/*
+ * An uncompressed layer has its diff_id for a digest. A compressed one has its
+ * own, which `docker save` makes its name (blobs/sha256/…) and others do not
+ * tell: then it is read for it.
+ */
+static int layer_digest(const struct archive *a, const struct archive_member *m, const char *name,
+			struct digest *digest, struct err *err)
+{
 	char text[DIGEST_STR_MAX];
 	(void)snprintf(text, sizeof(text), "sha256:%.64s",
 		       strncmp(name, "blobs/sha256/", 13) == 0 ? name + 13 : "");
-	if (digest_parse(text, digest, NULL) < 0)
-		return err_say(err, -EOPNOTSUPP,
-			       "layer %s is compressed, and the archive does not tell its digest", name);
-	return 0;
+	return digest_parse(text, digest, NULL) == 0 ? 0 : sum_layer(a, m, digest, NULL, err);
 }
 
 static json_t *descriptor_json(const char *type, const struct digest *digest, uint64_t size)
@@ -197,21 +229,34 @@ static json_t *descriptor_json(const char *type, const struct digest *digest, ui
 			 "size", (json_int_t)size);
 }
 
-static int add_layer(struct archive *a, const json_t *item, const struct digest *diff_id,
-		     json_t *layers, struct err *err)
+static void add_blob(struct archive *a, const struct digest *digest, int fd, uint64_t off,
+		     uint64_t size)
 {
-	const char *name = json_string_value(item);
-	const char *type = NULL;
-	struct named_blob *blob = &a->blobs[a->n_blobs];
+	a->blobs[a->n_blobs++] =
+		(struct named_blob){.digest = *digest, .fd = fd, .off = off, .size = size};
+}
+
+/*
+ * Adds a layer to the blobs and the manifest. diff_id is known (a
+ * configuration says it), or DIGEST_NONE and then found by reading the layer.
+ */
+static int add_layer(struct archive *a, const char *name, struct digest *diff_id, json_t *layers,
+		     struct err *err)
+{
 	const struct archive_member *m = name ? archive_index_find(&a->index, name) : NULL;
+	struct digest digest = *diff_id;
+	const char *type = NULL;
 	if (!m)
 		return err_say(err, -EINVAL, "its layer %s is missing", name ? name : "(no name)");
-	*blob = (struct named_blob){.digest = *diff_id, .off = m->off, .size = m->size};
-	int r = layer_identity(a, name, m->off, m->size, &blob->digest, &type, err);
+	int r = layer_type(a, m, &type, err);
+	if (r == 0 && digest_is_none(diff_id))
+		r = sum_layer(a, m, &digest, diff_id, err);
+	else if (r == 0 && strcmp(type, MEDIA_OCI_LAYER) != 0)
+		r = layer_digest(a, m, name, &digest, err);
 	if (r < 0)
 		return r;
-	a->n_blobs++;
-	if (json_array_append_new(layers, descriptor_json(type, &blob->digest, blob->size)) < 0)
+	add_blob(a, &digest, a->fd, m->off, m->size);
+	if (json_array_append_new(layers, descriptor_json(type, &digest, m->size)) < 0)
 		return err_set(err, -ENOMEM, "describe its layers");
 	return 0;
 }
@@ -222,22 +267,37 @@ static int add_config(struct archive *a, const char *name, size_t n_layers,
 {
 	AUTO_FINISH(buf) struct buf text = buf_make(CONFIG_MAX);
 	AUTO_FINISH(local_file) struct local_file file = {.fd = -1};
-	struct named_blob *blob = &a->blobs[a->n_blobs];
+	struct digest digest;
 	int r = archive_open_file(&a->local, name, &file, err);
 	if (r == 0)
 		r = local_slurp(&file, NULL, &text, "the configuration", err);
 	if (r < 0)
 		return r;
-	*blob = (struct named_blob){.off = file.off, .size = file.size};
-	r = digest_of(DIGEST_SHA256, buf_str(&text), text.len, &blob->digest);
+	r = digest_of(DIGEST_SHA256, buf_str(&text), text.len, &digest);
 	if (r < 0)
 		return err_set(err, r, "read the configuration");
-	a->n_blobs++;
+	add_blob(a, &digest, file.fd, file.off, file.size);
 	return image_config_parse(buf_str(&text), text.len, n_layers, ret, err);
 }
 
 /* Keeps the manifest that the archive would have in a registry, its layers as they stand here. */
-static int make_manifest(struct archive *a, const json_t *image, struct err *err)
+static int make_manifest(struct archive *a, const struct named_blob *config, json_t *layers,
+			 struct err *err)
+{
+	AUTO_JSON json_t *root = json_pack(
+		"{s:i, s:s, s:o, s:O}", "schemaVersion", 2, "mediaType", MEDIA_OCI_MANIFEST, "config",
+		descriptor_json(MEDIA_OCI_CONFIG, &config->digest, config->size), "layers", layers);
+	AUTO_FREE char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+	if (!text)
+		return err_set(err, -ENOMEM, "describe its layers");
+	a->manifest = buf_make(ORIGIN_MANIFEST_MAX);
+	int r = buf_puts(&a->manifest, text);
+	if (r == 0)
+		r = digest_of(DIGEST_SHA256, a->manifest.data, a->manifest.len, &a->manifest_digest);
+	return r < 0 ? err_set(err, r, "describe its layers") : 0;
+}
+
+static int read_image(struct archive *a, const json_t *image, struct err *err)
 {
 	AUTO_FINISH(image_config) struct image_config config = {0};
 	AUTO_JSON json_t *layers = json_array();
@@ -256,21 +316,56 @@ static int make_manifest(struct archive *a, const json_t *image, struct err *err
 		return err_set(err, -ENOMEM, "describe its layers");
 	r = add_config(a, name, n, &config, err);
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = add_layer(a, json_array_get(names, i), &config.diff_ids[i], layers, err);
-	if (r < 0)
-		return r;
-	AUTO_JSON json_t *root = json_pack(
-		"{s:i, s:s, s:o, s:O}", "schemaVersion", 2, "mediaType", MEDIA_OCI_MANIFEST, "config",
-		descriptor_json(MEDIA_OCI_CONFIG, &a->blobs[0].digest, a->blobs[0].size), "layers",
-		layers);
-	AUTO_FREE char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+		r = add_layer(a, json_string_value(json_array_get(names, i)), &config.diff_ids[i],
+			      layers, err);
+	return r < 0 ? r : make_manifest(a, &a->blobs[0], layers, err);
+}
+
+/* Puts the configuration of an archive that has none where blobs can be read from. */
+static int keep_config(struct archive *a, json_t *config, json_t *diff_ids, struct err *err)
+{
+	struct digest digest;
+	if (json_object_set_new(config, "rootfs",
+				json_pack("{s:s, s:O}", "type", "layers", "diff_ids", diff_ids)) < 0)
+		return err_set(err, -ENOMEM, "describe its layers");
+	AUTO_FREE char *text = json_dumps(config, JSON_COMPACT);
 	if (!text)
 		return err_set(err, -ENOMEM, "describe its layers");
-	a->manifest = buf_make(ORIGIN_MANIFEST_MAX);
-	r = buf_puts(&a->manifest, text);
+	size_t n = strlen(text);
+	a->config_fd = memfd_create("sluice-config", MFD_CLOEXEC);
+	int r = a->config_fd < 0 ? -errno : file_write(a->config_fd, text, n);
 	if (r == 0)
-		r = digest_of(DIGEST_SHA256, a->manifest.data, a->manifest.len, &a->manifest_digest);
-	return r < 0 ? err_set(err, r, "describe its layers") : 0;
+		r = digest_of(DIGEST_SHA256, text, n, &digest);
+	if (r < 0)
+		return err_set(err, r, "keep the image's configuration");
+	add_blob(a, &digest, a->config_fd, 0, n);
+	return 0;
+}
+
+static int open_v1(struct archive *a, struct err *err)
+{
+	AUTO_FINISH(v1_image) struct v1_image image = {0};
+	AUTO_JSON json_t *layers = json_array();
+	AUTO_JSON json_t *diff_ids = json_array();
+	int r = v1_image_load(&a->local, &image, err);
+	if (r < 0)
+		return r;
+	a->blobs = calloc(image.n_ids + 1, sizeof(*a->blobs));
+	if (!layers || !diff_ids || !a->blobs)
+		return err_set(err, -ENOMEM, "describe its layers");
+	for (size_t i = image.n_ids; i-- > 0;) {
+		char name[V1_ID_LEN + sizeof("/layer.tar")];
+		struct digest diff_id = {0};
+		struct digest_text text;
+		(void)snprintf(name, sizeof(name), "%s/layer.tar", image.ids[i]);
+		r = add_layer(a, name, &diff_id, layers, err);
+		if (r < 0)
+			return r;
+		if (json_array_append_new(diff_ids, json_string(digest_str(&diff_id, text.s))) < 0)
+			return err_set(err, -ENOMEM, "describe its layers");
+	}
+	r = keep_config(a, image.config, diff_ids, err);
+	return r < 0 ? r : make_manifest(a, &a->blobs[a->n_blobs - 1], layers, err);
 }
 
 static int open_docker(struct archive *a, struct err *err)
@@ -280,11 +375,11 @@ static int open_docker(struct archive *a, struct err *err)
 	AUTO_JSON json_t *list = NULL;
 	const json_t *image = NULL;
 	json_error_t why;
-	if (!archive_index_find(&a->index, "manifest.json"))
-		return err_say(err, -EINVAL, "%s", archive_index_find(&a->index, "repositories")
-			? "it is of the format of Docker before 1.10, without a manifest.json; "
-			  "load it into a current Docker and save it again"
-			: "it is not a docker archive: it has no manifest.json");
+	if (!archive_index_find(&a->index, "manifest.json")) {
+		if (archive_index_find(&a->index, "repositories"))
+			return open_v1(a, err);
+		return err_say(err, -EINVAL, "it is not a docker archive: it has no manifest.json");
+	}
 	int r = archive_open_file(&a->local, "manifest.json", &file, err);
 	if (r == 0)
 		r = local_slurp(&file, NULL, &text, "manifest.json", err);
@@ -294,7 +389,7 @@ static int open_docker(struct archive *a, struct err *err)
 	if (!json_is_array(list))
 		return err_say(err, -EINVAL, "its manifest.json is not a JSON array");
 	r = choose_image(a, list, &image, err);
-	return r < 0 ? r : make_manifest(a, image, err);
+	return r < 0 ? r : read_image(a, image, err);
 }
 
 int archive_open(const struct ref *ref, struct origin **ret, struct err *err)
@@ -309,6 +404,7 @@ int archive_open(const struct ref *ref, struct origin **ret, struct err *err)
 	a->local.open = archive_open_file;
 	a->local.open_blob = docker ? docker_open_blob : local_open_oci_blob;
 	a->fd = -1;
+	a->config_fd = -1;
 	if (local_init(&a->local, ref) < 0)
 		return err_set(err, -ENOMEM, "open %s", ref->path);
 	/* Not waiting for a writer, should it be a fifo. */

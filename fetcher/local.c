@@ -34,6 +34,21 @@ void local_finish(struct local *local)
 	free(local->tag);
 }
 
+bool local_tag_matches(const char *have, const char *want)
+{
+	AUTO_FINISH(ref) struct ref a = {0};
+	AUTO_FINISH(ref) struct ref b = {0};
+	if (strcmp(have, want) == 0)
+		return true;
+	if (ref_parse(have, &a, NULL) < 0 || a.kind != REF_REGISTRY || !a.tag)
+		return false;
+	if (!strpbrk(want, ":/"))
+		return strcmp(a.tag, want) == 0;
+	return ref_parse(want, &b, NULL) == 0 && b.kind == REF_REGISTRY && b.tag &&
+	       strcmp(a.host, b.host) == 0 && strcmp(a.repository, b.repository) == 0 &&
+	       strcmp(a.tag, b.tag) == 0;
+}
+
 int local_slurp(const struct local_file *file, const struct digest *want, struct buf *ret,
 		const char *what, struct err *err)
 {

@@ -20,7 +20,8 @@ enum {
 /*
  * Opens what a ref of one of the local kinds names. -ENOENT, -ENOTDIR and the
  * like for the path; -EINVAL when it is not what the ref says; -EOPNOTSUPP for
- * a compressed archive. Which image of several is meant shows only when the
+ * a compressed archive. Layers whose digest nothing in the archive tells (those
+ * of Docker before 1.10, and compressed ones) are read for it. Which image of several is meant shows only when the
  * manifest is asked for. Pushing works for layout directories.
  */
 int layout_open(const struct ref *ref, struct origin **ret, struct err *err);

@@ -33,6 +33,9 @@ struct local {
 int local_init(struct local *local, const struct ref *ref);
 void local_finish(struct local *local);
 
+/* "busybox:1" and "docker.io/library/busybox:1" are one image; a bare tag is compared as such. */
+bool local_tag_matches(const char *have, const char *want);
+
 /* The whole file, verified when want is not NULL. */
 int local_slurp(const struct local_file *file, const struct digest *want, struct buf *ret,
 		const char *what, struct err *err);

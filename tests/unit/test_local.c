@@ -270,6 +270,209 @@ static void test_push(void **state)
 		   "nothing can be added");
 }
 
+/* In an archive of the old form, every layer has an ID: text with 64 times id for each '@'. */
+static const char *v1_fill(const char *text, char id, char out[static 512])
+{
+	size_t n = 0;
+	for (; *text; text++) {
+		size_t len = *text == '@' ? 64 : 1;
+		assert_true(n + len < 512);
+		memset(out + n, *text == '@' ? id : *text, len);
+		n += len;
+	}
+	out[n] = '\0';
+	return out;
+}
+
+static void v1_put(const struct fixture *f, char id, const char *text, char parent)
+{
+	char name[512], json[512];
+	put(f, v1_fill("v/@/json", id, name), v1_fill(text, parent, json));
+}
+
+static void v1_repositories(const struct fixture *f, const char *text, char id)
+{
+	char json[512];
+	put(f, "v/repositories", v1_fill(text, id, json));
+}
+
+#define V1_TOP                                                                                   \
+	"{\"id\":\"x\",\"parent\":\"@\",\"Size\":5,\"throwaway\":true,\"os\":\"linux\","    \
+	"\"architecture\":\"arm64\",\"config\":{\"Cmd\":[\"sh\"]},\"author\":\"somebody\"}"
+#define V1_REPOSITORIES "{\"busybox\":{\"1\":\"@\",\"latest\":\"@\"}}"
+
+/* Three layers, a below b below c: b compressed by gzip, c by zstd. */
+static void v1_setup(const struct fixture *f)
+{
+	v1_put(f, 'a', "{\"id\":\"\",\"ignored\":\"@\"}", 'a');
+	v1_put(f, 'b', "{\"parent\":\"@\",\"config\":{\"Cmd\":[\"no\"]}}", 'a');
+	v1_put(f, 'c', V1_TOP, 'b');
+	v1_repositories(f, V1_REPOSITORIES, 'c');
+	sh(f, "cd v; for i in a b c; do echo $i > f$i; tar -cf $i.tar f$i; rm f$i; done;"
+	      "gzip -k b.tar; zstd -q c.tar; mv a.tar $(echo aa*)/layer.tar;"
+	      "mv b.tar.gz $(echo bb*)/layer.tar; ln -s ../c.tar.zst $(echo cc*)/layer.tar;"
+	      "mv b.tar c.tar ..; tar -cf ../v1.tar .");
+}
+
+static struct digest file_digest(const struct fixture *f, const char *name)
+{
+	struct err err = {0};
+	struct digest digest;
+	char path[256];
+	AUTO_FINISH(buf) struct buf text = buf_make(1 << 16);
+	(void)snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+	assert_ok(file_slurp(AT_FDCWD, path, &text, &err), &err);
+	assert_int_equal(digest_of(DIGEST_SHA256, text.data, text.len, &digest), 0);
+	return digest;
+}
+
+static void check_v1(const struct fixture *f, const char *rest)
+{
+	struct err err = {0};
+	AUTO(origin) struct origin *o = NULL;
+	AUTO_FINISH(buf) struct buf text = buf_make(ORIGIN_MANIFEST_MAX);
+	AUTO_FINISH(buf) struct buf got = buf_make(1 << 16);
+	AUTO_FINISH(descriptor) struct descriptor desc = {0};
+	AUTO_FINISH(manifest) struct manifest m = {0};
+	AUTO_FINISH(image_config) struct image_config config = {0};
+	static const struct {
+		const char *type, *stored, *tar;
+	} want[] = {
+		{MEDIA_OCI_LAYER, "v/@/layer.tar", "v/@/layer.tar"},
+		{MEDIA_OCI_LAYER_GZIP, "v/@/layer.tar", "b.tar"},
+		{MEDIA_OCI_LAYER_ZSTD, "v/c.tar.zst", "c.tar"},
+	};
+	const struct byte_sink sink = {.write = collect, .data = &got};
+	assert_ok(open_local(f, "docker-archive", rest, &o, &err), &err);
+	assert_ok(origin_manifest(o, NULL, &text, &desc, 0, &err), &err);
+	assert_ok(manifest_parse(text.data, text.len, desc.media_type, &m, &err), &err);
+	assert_ok(origin_blob(o, &m.config, &got, 0, &err), &err);
+	assert_ok(image_config_parse(got.data, got.len, 3, &config, &err), &err);
+	assert_string_equal(config.architecture, "arm64");
+	static const char tail[] = "{\"os\":\"linux\",\"architecture\":\"arm64\",\"config\":{\"Cmd\":"
+				   "[\"sh\"]},\"author\":\"somebody\",\"rootfs\":{\"type\":\"layers\"";
+	assert_memory_equal(got.data, tail, sizeof(tail) - 1);
+	assert_int_equal(m.layers.count, 3);
+	for (size_t i = 0; i < 3; i++) {
+		char stored[512], tar[512], id = (char)('a' + i);
+		struct digest blob = file_digest(f, v1_fill(want[i].stored, id, stored));
+		struct digest diff_id = file_digest(f, v1_fill(want[i].tar, id, tar));
+		assert_string_equal(m.layers.items[i].media_type, want[i].type);
+		assert_true(digest_equal(&m.layers.items[i].digest, &blob));
+		assert_true(digest_equal(&config.diff_ids[i], &diff_id));
+		buf_clear(&got);
+		assert_ok(origin_stream(o, &m.layers.items[i], &sink, 0, &err), &err);
+	}
+}
+
+static void test_v1(void **state)
+{
+	const struct fixture *f = *state;
+	v1_setup(f);
+	check_v1(f, "v1.tar");
+	check_v1(f, "v1.tar:1");
+	check_v1(f, "v1.tar:busybox:latest");
+	check_v1(f, "v1.tar:docker.io/library/busybox:1");
+}
+
+static void test_v1_refused(void **state)
+{
+	const struct fixture *f = *state;
+	struct err err = {0};
+	struct origin *o = NULL;
+	v1_setup(f);
+	static const struct {
+		const char *what, *json; /* a repositories for c, or the json of b with its parent */
+		char id;
+		int code;
+		const char *words;
+	} bad[] = {
+		{"repositories", "[\"@\"]", 'c', -EINVAL, "repositories is not a JSON object"},
+		{"repositories", "{\"@\":1}", 'c', -EINVAL, "\" is not an object"},
+		{"repositories", "{\"x\":{\"1\":\"../@\"}}", 'c', -EINVAL, "\"x:1\" is no layer ID"},
+		{"repositories", "{\"x\":{\"1\":[\"@\"]}}", 'c', -EINVAL, "\"x:1\" is no layer ID"},
+		{"repositories", "{\"x@\":{}}", 'c', -ENOENT, "it holds no image"},
+		{"repositories", V1_REPOSITORIES, 'd', -EINVAL, "dddd is missing"},
+		{"json", "{\"parent\":\"@\"}", 'd', -EINVAL, "dddd is missing"},
+		{"json", "{\"parent\":\"@\"}", 'b', -EINVAL, "bbbb is its own ancestor"},
+		{"json", "{\"parent\":\"@\"}", 'c', -EINVAL, "cccc is its own ancestor"},
+		{"json", "{\"parent\":\"@\"}", 'A', -EINVAL, "bbbb is no layer ID"},
+		{"json", "{\"parent\":{\"@\":1}}", 'a', -EINVAL, "\"parent\" is not a string"},
+		{"json", "[\"@\"]", 'a', -EINVAL, "/json is not a JSON object"},
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		if (strcmp(bad[i].what, "json") == 0)
+			v1_put(f, 'b', bad[i].json, bad[i].id);
+		else
+			v1_repositories(f, bad[i].json, bad[i].id);
+		sh(f, "tar -C v -cf bad.tar .");
+		assert_err(open_local(f, "docker-archive", "bad.tar", &o, &err), bad[i].code, &err,
+			   bad[i].words);
+		assert_null(o);
+		v1_put(f, 'b', "{\"parent\":\"@\"}", 'a');
+		v1_repositories(f, V1_REPOSITORIES, 'c');
+	}
+	assert_err(open_local(f, "docker-archive", "v1.tar:other:1", &o, &err), -ENOENT, &err,
+		   "holds no image called other:1");
+	char a[512], b[512];
+	(void)v1_fill("{\"x\":{\"1\":\"@\"},", 'c', a);
+	put(f, "v/repositories", strcat(a, v1_fill("\"y\":{\"1\":\"@\"}}", 'b', b)));
+	sh(f, "tar -C v -cf bad.tar .");
+	assert_err(open_local(f, "docker-archive", "bad.tar", &o, &err), -EINVAL, &err,
+		   "it holds several images; name one with");
+	assert_null(o);
+}
+
+/* A layer that cannot be read to its end has no digest. */
+static void test_v1_layers(void **state)
+{
+	const struct fixture *f = *state;
+	struct err err = {0};
+	struct origin *o = NULL;
+	static const struct {
+		const char *script;
+		int code;
+		const char *words;
+	} bad[] = {
+		{"rm v/bb*/layer.tar", -EINVAL, "/layer.tar is missing"},
+		{"truncate -s -9 v/bb*/layer.tar", -EBADMSG, "/layer.tar: the gzip stream is truncated"},
+		{"xz -c b.tar > $(echo v/bb*)/layer.tar", -EOPNOTSUPP, "compressed with xz"},
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		v1_setup(f);
+		sh(f, bad[i].script);
+		sh(f, "tar -C v -cf bad.tar .");
+		assert_err(open_local(f, "docker-archive", "bad.tar", &o, &err), bad[i].code, &err,
+			   bad[i].words);
+		assert_null(o);
+		sh(f, "rm -r v");
+	}
+}
+
+/* With a manifest.json, a compressed layer's name need not be its digest. */
+static void test_compressed(void **state)
+{
+	const struct fixture *f = *state;
+	struct err err = {0};
+	AUTO(origin) struct origin *o = NULL;
+	AUTO_FINISH(buf) struct buf text = buf_make(ORIGIN_MANIFEST_MAX);
+	AUTO_FINISH(buf) struct buf got = buf_make(4096);
+	AUTO_FINISH(descriptor) struct descriptor desc = {0};
+	AUTO_FINISH(manifest) struct manifest m = {0};
+	const struct byte_sink sink = {.write = collect, .data = &got};
+	sh(f, "gzip -n d/abc/layer.tar; mv d/abc/layer.tar.gz d/abc/layer.tar; tar -C d -cf docker.tar .");
+	struct digest stored = file_digest(f, "d/abc/layer.tar");
+	assert_ok(open_local(f, "docker-archive", "docker.tar", &o, &err), &err);
+	assert_ok(origin_manifest(o, NULL, &text, &desc, 0, &err), &err);
+	assert_ok(manifest_parse(text.data, text.len, desc.media_type, &m, &err), &err);
+	assert_true(digest_equal(&m.config.digest, &f->config));
+	assert_int_equal(m.layers.count, 1);
+	assert_string_equal(m.layers.items[0].media_type, MEDIA_OCI_LAYER_GZIP);
+	assert_true(digest_equal(&m.layers.items[0].digest, &stored));
+	assert_ok(origin_stream(o, &m.layers.items[0], &sink, 0, &err), &err);
+	assert_int_equal(got.len, m.layers.items[0].size);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +480,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_push, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_v1, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_v1_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_v1_layers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_compressed, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
