@@ -2,6 +2,7 @@
 #include "fetcher/pool.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 #include "base/clock.h"
 #include "base/num.h"
@@ -203,12 +204,21 @@ static void *ticker_main(void *data)
 	return NULL;
 }
 
+/* Signals belong to the thread that asked for them. Called with the lock held. */
+static void ticker_start(struct fetch_pool *pool)
+{
+	sigset_t all, old;
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	pool->ticker_started = pthread_create(&pool->ticker_thread, NULL, ticker_main, pool) == 0;
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
 void fetch_pool_tick(struct fetch_pool *pool, struct fetch_ticker *ticker)
 {
 	(void)pthread_mutex_lock(&pool->lock);
 	if (!pool->ticker_started)
-		pool->ticker_started =
-			pthread_create(&pool->ticker_thread, NULL, ticker_main, pool) == 0;
+		ticker_start(pool);
 	if (list_empty(&ticker->link)) {
 		bool first = list_empty(&pool->tickers);
 		list_append(&pool->tickers, &ticker->link);
