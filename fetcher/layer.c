@@ -212,6 +212,16 @@ void layer_serve_span(struct layer *layer, struct unit *unit, size_t i, const vo
 	reads_done(&done, 0, NULL);
 }
 
+/* Whether a unit that failed is to be fetched once more: proxies and mirrors flip bits. */
+static bool unit_try_again(const struct layer *layer, struct unit *unit, int result)
+{
+	if ((result != -EBADMSG && result != -EAGAIN) || unit->tried || !layer->origin ||
+	    layer->closing)
+		return false;
+	unit->tried = true;
+	return true;
+}
+
 void layer_finish_unit(struct layer *layer, struct unit *unit, const void *data, int result,
 		       const struct err *err)
 {
@@ -227,6 +237,11 @@ void layer_finish_unit(struct layer *layer, struct unit *unit, const void *data,
 		seek_get(layer->seek, unit->first, &span);
 		unit_serve(unit, unit->first, &span, data, &done);
 	}
+	if (unit_try_again(layer, unit, result))
+		result = 0;
+	/* To a reader -EAGAIN would mean something else. */
+	if (result == -EAGAIN)
+		result = -EIO;
 	if (result < 0 || layer->closing)
 		unit_fail_waits(layer, unit, &failed);
 	if (list_empty(&unit->waits)) {
@@ -299,7 +314,14 @@ static int read_attach(struct layer *layer, struct source_read *read, uint64_t m
 		seek_get(layer->seek, i, &span);
 		if (span.out_off >= end)
 			break;
-		if (i - first < LAYER_LOCAL_TRY_SPANS && !(missing >> (i - first) & 1)) {
+		bool local = i - first < LAYER_LOCAL_TRY_SPANS && !(missing >> (i - first) & 1);
+		if (span.codec == SEEK_ZEROS) {
+			uint64_t from;
+			uint64_t n = read_overlap(read, span.out_off, span.out_len, &from);
+			memset((char *)read->data + (from - read->off), 0, n);
+			local = true;
+		}
+		if (local) {
 			i++;
 			continue;
 		}
@@ -318,8 +340,14 @@ static void layer_submit(struct source *source, struct source_read *read)
 	read->left = 0;
 	read->waiting = false;
 	list_init(&read->link);
+	if (!range_within(read->off, read->len, seek_out_size(layer->seek))) {
+		(void)err_say(&err, -EINVAL, "a read goes past the end of the layer");
+		counter_add(&layer->counters->reads_failed, 1);
+		read->done(read, -EINVAL, &err);
+		return;
+	}
 	/* What lies between the spans of a synthetic device is zero. */
-	if (!seek_is_tar(layer->seek))
+	if (!seek_is_tar(layer->seek) && read->len > 0)
 		memset(read->data, 0, read->len);
 
 	uint64_t missing = read_try_local(layer, read);
@@ -342,7 +370,10 @@ static void layer_submit(struct source *source, struct source_read *read)
 		layer_kick(layer);
 	(void)pthread_mutex_unlock(&layer->lock);
 
-	counter_add(&layer->counters->reads_waited, 1);
+	struct fetch_counters *counters = layer->counters;
+	counter_add(waits ? &counters->reads_waited :
+		    r < 0 ? &counters->reads_failed :
+			    &counters->reads_local, 1);
 	if (waits)
 		fetch_pool_tick(layer->pool, &layer->ticker);
 	else
@@ -376,12 +407,14 @@ static void layer_advise(struct source *source, uint64_t off, uint64_t len)
 	struct layer *layer = layer_of(source);
 	if (!layer->origin)
 		return;
+	uint64_t size = seek_out_size(layer->seek);
+	uint64_t end = off < size ? off + u64_min(len, size - off) : 0;
 	(void)pthread_mutex_lock(&layer->lock);
 	size_t count = seek_count(layer->seek);
 	for (size_t i = seek_find(layer->seek, off); i < count; i++) {
 		struct span span;
 		seek_get(layer->seek, i, &span);
-		if (span.out_off >= off + len || layer->n_queued >= LAYER_QUEUE_MAX ||
+		if (span.out_off >= end || layer->n_queued >= LAYER_QUEUE_MAX ||
 		    layer->closing)
 			break;
 		if (span.codec == SEEK_ZEROS ||
@@ -391,7 +424,11 @@ static void layer_advise(struct source *source, uint64_t off, uint64_t len)
 			break;
 	}
 	layer_kick(layer);
+	bool queued = layer->n_queued > 0;
 	(void)pthread_mutex_unlock(&layer->lock);
+	/* When other layers have all the places for advice, a tick finds the next free one. */
+	if (queued)
+		fetch_pool_tick(layer->pool, &layer->ticker);
 }
 
 static uint64_t layer_size(const struct source *source)
@@ -486,6 +523,7 @@ static void layer_destroy(struct source *source)
 		struct source_read *read = list_first(&layer->reads, struct source_read, link);
 		read_detach(layer, read);
 		list_append(&ended, &read->link);
+		counter_add(&layer->counters->reads_failed, 1);
 	}
 	layer_drop_queue(layer, &layer->queue[WORK_URGENT]);
 	layer_drop_queue(layer, &layer->queue[WORK_LATER]);

@@ -23,6 +23,7 @@
 enum {
 	LAYER_RUN_BYTES_MAX = 16 << 20, /* compressed bytes of one range request */
 	LAYER_RUN_GAP_MAX = 16 << 10,	/* unneeded bytes that cost less than a request */
+	LAYER_WINDOWS_BYTES_MAX = 8 << 20, /* of deflate windows fetched in one request */
 	LAYER_QUEUE_MAX = 4096,		/* units queued; advice past it is dropped */
 	LAYER_TRANSFER_MS = 30000,	/* default of layer_config.transfer_ms */
 };
@@ -36,5 +37,11 @@ struct layer_config {
 	uint64_t transfer_ms;		/* how long one transfer may take, retries included */
 };
 
+/*
+ * What reads of a layer may fail with, beside what the origin says: -EINVAL
+ * past the end, -EBADMSG when the bytes are twice not what the table says,
+ * -EHOSTUNREACH without an origin, -EIO when the table itself was found to be
+ * wrong, -ETIMEDOUT, -ESHUTDOWN, -ENOMEM.
+ */
 /* The source; source_destroy() releases it and waits for its transfers. -ENOMEM. */
 int layer_open(const struct layer_config *config, struct source **ret, struct err *err);

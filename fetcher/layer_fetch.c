@@ -27,6 +27,7 @@ struct transfer {
 	struct list local;   /* units that turned out to be in the store */
 	struct list units;   /* units to fetch, by in_off */
 	uint64_t in_off, in_end;
+	uint64_t win_off, win_end; /* where their windows are, when these can be fetched */
 	uint64_t pos;	     /* of the next byte that arrives */
 	void *bytes;	     /* of the first of `units`, so far; owned */
 	uint64_t n_bytes;
@@ -34,7 +35,7 @@ struct transfer {
 	struct span_decoder *decoder;
 	struct span_bench *bench;
 	bool decoded;	     /* all its spans are out, whatever bytes still come */
-	struct err *err;     /* where the sink says what was wrong */
+	struct err *err;     /* what went wrong with all of it */
 };
 
 /* A unit of one span on its way to a processor. */
@@ -44,6 +45,65 @@ struct decode {
 	struct unit *unit;
 	void *bytes; /* owned, unit->in_len of pool memory */
 };
+
+/* The check of a layer that is whole. */
+struct check {
+	struct work work;
+	struct layer *layer;
+};
+
+/* ---- checking the whole ---- */
+
+/* Once nothing is under way and everything is local, the whole is checked, once. */
+static void layer_check_run(struct work *work)
+{
+	struct check *check = container_of(work, struct check, work);
+	struct layer *layer = check->layer;
+	struct err err = {0};
+	int r = store_layer_check_whole(layer->store, &err);
+	if (r == -EBADMSG)
+		log_error("%s", err_text(&err));
+	else if (r < 0)
+		log_debug("check a whole layer: %s", err_text(&err));
+	(void)pthread_mutex_lock(&layer->lock);
+	if (r == -EBADMSG)
+		__atomic_store_n(&layer->broken, true, __ATOMIC_RELAXED);
+	else if (r < 0)
+		/* Something was evicted meanwhile, or the disk failed: another time. */
+		layer->checking = false;
+	(void)pthread_mutex_unlock(&layer->lock);
+	free(check);
+	layer_release(layer);
+}
+
+static void layer_maybe_check(struct layer *layer)
+{
+	struct store_layer_counts counts;
+	(void)pthread_mutex_lock(&layer->lock);
+	bool quiet = layer->units.count == 0 && !layer->checking && !layer->closing &&
+		     seek_is_tar(layer->seek) && !store_layer_info(layer->store)->whole_checked;
+	(void)pthread_mutex_unlock(&layer->lock);
+	if (!quiet)
+		return;
+	store_layer_counts(layer->store, &counts);
+	if (counts.spans_present < counts.spans)
+		return;
+	struct check *check = calloc(1, sizeof(*check));
+	if (!check)
+		return;
+	*check = (struct check){.work.run = layer_check_run, .layer = layer};
+	(void)pthread_mutex_lock(&layer->lock);
+	bool go = !layer->checking && !layer->closing;
+	if (go) {
+		layer->checking = true;
+		layer_hold(layer);
+	}
+	(void)pthread_mutex_unlock(&layer->lock);
+	if (!go)
+		free(check);
+	else if (workers_submit(fetch_pool_cpu(layer->pool), &check->work, WORK_LATER) < 0)
+		layer_check_run(&check->work);
+}
 
 /* ---- decoding ---- */
 
@@ -62,6 +122,16 @@ static void layer_free_bytes(struct layer *layer, const struct unit *unit, void 
 		return;
 	free(bytes);
 	fetch_pool_give_memory(layer->pool, unit->in_len);
+}
+
+/* Counts a unit whose bytes were wrong; what may have made them so is fetched anew, too. */
+static void layer_reject_unit(struct layer *layer, const struct unit *unit, int r)
+{
+	if (r != -EBADMSG)
+		return;
+	counter_add(&layer->counters->spans_rejected, 1);
+	for (size_t i = unit->first; i < unit->end; i++)
+		store_layer_drop_window(layer->store, i);
 }
 
 static int decode_unit(struct decode *d, struct span_bench *bench, struct err *err)
@@ -93,28 +163,31 @@ static void decode_run(struct work *work)
 	layer_free_bytes(layer, d->unit, d->bytes);
 	if (r == 0)
 		layer_keep(layer, d->unit->first, bench->out);
-	else if (r == -EBADMSG)
-		counter_add(&layer->counters->spans_rejected, 1);
+	layer_reject_unit(layer, d->unit, r);
 	layer_finish_unit(layer, d->unit, r == 0 ? bench->out : NULL, r, &err);
 	fetch_pool_put_bench(layer->pool, bench);
 	free(d);
+	/* This may have been the last, long after its transfer was over. */
+	layer_maybe_check(layer);
 	layer_release(layer);
 }
 
 /* Hands the complete first unit of the transfer to a processor. */
-static int transfer_decode(struct transfer *t, struct unit *unit)
+static int transfer_decode(struct transfer *t, struct unit *unit, struct err *err)
 {
 	struct layer *layer = t->layer;
 	struct decode *d = calloc(1, sizeof(*d));
 	if (!d)
-		return -ENOMEM;
+		return err_set(err, -ENOMEM, "decode a span");
 	*d = (struct decode){.work.run = decode_run, .layer = layer, .unit = unit};
 	d->bytes = steal_ptr(&t->bytes);
 	list_remove(&unit->link);
 	(void)pthread_mutex_lock(&layer->lock);
 	layer_hold(layer);
+	/* Somebody may wait by now for what was only advised. */
+	enum work_priority priority = unit->urgent ? WORK_URGENT : WORK_LATER;
 	(void)pthread_mutex_unlock(&layer->lock);
-	if (workers_submit(fetch_pool_cpu(layer->pool), &d->work, t->priority) < 0)
+	if (workers_submit(fetch_pool_cpu(layer->pool), &d->work, priority) < 0)
 		decode_run(&d->work); /* no thread to be had: here, then */
 	return 0;
 }
@@ -136,105 +209,153 @@ static int transfer_span_out(void *data, size_t i, const void *bytes, size_t n)
 	return 0;
 }
 
-static int transfer_begin_unit(struct transfer *t, struct unit *unit)
+static int transfer_begin_unit(struct transfer *t, struct unit *unit, struct err *err)
 {
 	struct layer *layer = t->layer;
 	t->n_bytes = 0;
 	if (!unit_is_long(unit)) {
 		fetch_pool_take_memory(layer->pool, unit->in_len);
 		t->bytes = malloc(unit->in_len);
-		if (!t->bytes)
-			fetch_pool_give_memory(layer->pool, unit->in_len);
-		return t->bytes ? 0 : -ENOMEM;
+		if (t->bytes)
+			return 0;
+		fetch_pool_give_memory(layer->pool, unit->in_len);
+		return err_set(err, -ENOMEM, "fetch a span");
 	}
 	struct span span;
 	uint8_t window[SEEK_WINDOW_BYTES];
 	seek_get(layer->seek, unit->first, &span);
 	if (span.win_len > 0) {
-		int r = store_layer_window(layer->store, unit->first, window, t->err);
+		int r = store_layer_window(layer->store, unit->first, window, err);
 		if (r < 0)
 			return r;
 	}
 	t->decoded = false;
 	t->bench = fetch_pool_bench(layer->pool);
 	if (!t->bench)
-		return err_set(t->err, -ENOMEM, "decode a span");
+		return err_set(err, -ENOMEM, "decode a span");
 	return span_decoder_create(t->bench->scratch, layer->seek, unit->first, unit->end,
 				   span.win_len > 0 ? window : NULL, transfer_span_out, t,
-				   &t->decoder, t->err);
+				   &t->decoder, err);
 }
 
-static void transfer_drop_decoder(struct transfer *t)
+/* Lets go of what the first unit has received so far. */
+static void transfer_drop_unit(struct transfer *t, const struct unit *unit)
 {
 	span_decoder_destroy(steal_ptr(&t->decoder));
 	fetch_pool_put_bench(t->layer->pool, steal_ptr(&t->bench));
+	layer_free_bytes(t->layer, unit, steal_ptr(&t->bytes));
 }
 
 /* The next bytes of the first unit; true in *ret_whole when they were its last. */
 static int transfer_feed(struct transfer *t, struct unit *unit, const void *bytes, size_t n,
-			 bool *ret_whole)
+			 bool *ret_whole, struct err *err)
 {
-	int r = t->bytes || t->decoder ? 0 : transfer_begin_unit(t, unit);
+	int r = t->bytes || t->decoder ? 0 : transfer_begin_unit(t, unit, err);
 	if (r < 0)
 		return r;
 	if (!t->decoder)
 		memcpy((char *)t->bytes + t->n_bytes, bytes, n);
 	else if (!t->decoded)
-		r = span_decoder_push(t->decoder, bytes, n, t->err);
+		r = span_decoder_push(t->decoder, bytes, n, err);
 	t->decoded = r > 0 || t->decoded;
 	t->n_bytes += n;
 	*ret_whole = t->n_bytes == unit->in_len;
 	return r < 0 ? r : 0;
 }
 
-static int transfer_end_unit(struct transfer *t, struct unit *unit)
+static int transfer_end_unit(struct transfer *t, struct unit *unit, struct err *err)
 {
 	if (!t->decoder)
-		return transfer_decode(t, unit);
-	int r = span_decoder_finish(t->decoder, t->err);
-	transfer_drop_decoder(t);
+		return transfer_decode(t, unit, err);
+	int r = span_decoder_finish(t->decoder, err);
 	if (r < 0)
 		return r;
+	transfer_drop_unit(t, unit);
 	list_remove(&unit->link);
 	layer_finish_unit(t->layer, unit, NULL, 0, NULL);
 	return 0;
+}
+
+/* Ends the first unit alone: what follows it may still be good. */
+static void transfer_fail_unit(struct transfer *t, struct unit *unit, int r, const struct err *err)
+{
+	transfer_drop_unit(t, unit);
+	list_remove(&unit->link);
+	layer_reject_unit(t->layer, unit, r);
+	layer_finish_unit(t->layer, unit, NULL, r, err);
 }
 
 static int transfer_write(void *data, const void *bytes, size_t n)
 {
 	struct transfer *t = data;
 	uint64_t end = t->pos + n;
-	int r = 0;
 	if (__atomic_load_n(&t->layer->closing, __ATOMIC_RELAXED))
 		return -ECANCELED;
 	counter_add(&t->layer->counters->bytes_fetched, n);
-	/* Neighbouring deflate spans share a byte, so a unit may begin before `pos`. */
-	while (r == 0 && !list_empty(&t->units)) {
+	/* Neighbours may share a byte (transfer_wants()), which is then in this very piece. */
+	while (!list_empty(&t->units)) {
 		struct unit *unit = list_first(&t->units, struct unit, link);
+		struct err err = {0};
 		uint64_t from = unit->in_off + (t->bytes || t->decoder ? t->n_bytes : 0);
 		uint64_t to = u64_min(unit->in_off + unit->in_len, end);
 		bool whole = false;
 		if (from >= end)
 			break;
-		r = transfer_feed(t, unit, (const char *)bytes + (from - t->pos),
-				  (size_t)(to - from), &whole);
+		int r = transfer_feed(t, unit, (const char *)bytes + (from - t->pos),
+				      (size_t)(to - from), &whole, &err);
 		if (r == 0 && !whole)
 			break;
 		if (r == 0)
-			r = transfer_end_unit(t, unit);
+			r = transfer_end_unit(t, unit, &err);
+		if (r < 0)
+			transfer_fail_unit(t, unit, r, &err);
 	}
 	t->pos = end;
-	return r;
+	/* After a failure of the last unit, what is left of it is of no use. */
+	return list_empty(&t->units) && end < t->in_end ? -ECANCELED : 0;
 }
 
 /* ---- choosing what to fetch ---- */
 
 static bool unit_is_local(const struct layer *layer, const struct unit *unit)
 {
-	for (size_t i = unit->first; i < unit->end; i++)
-		if (!(store_layer_state(layer->store, i) & SPAN_PRESENT))
+	if (unit->refetch)
+		return false;
+	for (size_t i = unit->first; i < unit->end; i++) {
+		struct span span;
+		seek_get(layer->seek, i, &span);
+		if (span.codec != SEEK_ZEROS &&
+		    !(store_layer_state(layer->store, i) & SPAN_PRESENT))
 			return false;
+	}
 	return true;
+}
+
+/* Where the windows of the transfer are once the unit's is with them. */
+static void transfer_windows_with(const struct transfer *t, const struct unit *unit,
+				  uint64_t *ret_off, uint64_t *ret_end)
+{
+	struct span span;
+	seek_get(t->layer->seek, unit->first, &span);
+	*ret_off = t->win_off;
+	*ret_end = t->win_end;
+	if (span.win_len == 0 || digest_is_none(&t->layer->windows.digest))
+		return;
+	uint64_t end = span.win_off + span.win_len;
+	*ret_off = t->win_end == 0 ? span.win_off : u64_min(t->win_off, span.win_off);
+	*ret_end = u64_max(t->win_end, end);
+}
+
+/* Leaves a unit to the process that fetches it; unless somebody waits here, for good. */
+static void layer_leave_unit(struct layer *layer, struct unit *unit)
+{
+	if (list_empty(&unit->waits)) {
+		layer_forget_unit(layer, unit);
+		free(unit);
+		return;
+	}
+	unit->state = UNIT_FOREIGN;
+	list_append(&layer->foreign, &unit->link);
 }
 
 /* Takes a queued unit into the transfer. False when another process has it. */
@@ -243,8 +364,7 @@ static bool transfer_take(struct transfer *t, struct unit *unit, bool in_front)
 	struct layer *layer = t->layer;
 	layer_unqueue(layer, unit);
 	if (store_layer_claim(layer->store, unit->first, unit->end) < 0) {
-		unit->state = UNIT_FOREIGN;
-		list_append(&layer->foreign, &unit->link);
+		layer_leave_unit(layer, unit);
 		return false;
 	}
 	unit->state = UNIT_ACTIVE;
@@ -261,19 +381,30 @@ static bool transfer_take(struct transfer *t, struct unit *unit, bool in_front)
 		list_append(&t->units, &unit->link);
 	t->in_off = first ? unit->in_off : u64_min(t->in_off, unit->in_off);
 	t->in_end = first ? end : u64_max(t->in_end, end);
+	transfer_windows_with(t, unit, &t->win_off, &t->win_end);
 	return true;
 }
 
-/* Whether the unit is near enough to the run, and the run not yet too long. */
-static bool transfer_wants(const struct transfer *t, const struct unit *unit)
+/*
+ * Whether the unit can join the run: near enough, and the run not too long. A
+ * table may put spans in any order and over one another, but the bytes of a
+ * transfer come once and in order: a unit joins only where the run ends, and
+ * shares no more than the byte that neighbours in a deflate stream do. A unit
+ * in front makes those behind it wait.
+ */
+static bool transfer_wants(const struct transfer *t, const struct unit *unit, bool in_front)
 {
 	uint64_t end = unit->in_off + unit->in_len;
 	uint64_t from = u64_min(t->in_off, unit->in_off);
 	uint64_t to = u64_max(t->in_end, end);
-	if (to - from > LAYER_RUN_BYTES_MAX)
+	uint64_t win_off, win_end;
+	transfer_windows_with(t, unit, &win_off, &win_end);
+	if (to - from > LAYER_RUN_BYTES_MAX || win_end - win_off > LAYER_WINDOWS_BYTES_MAX)
 		return false;
-	return unit->in_off <= t->in_end + LAYER_RUN_GAP_MAX &&
-	       t->in_off <= end + LAYER_RUN_GAP_MAX;
+	if (in_front)
+		return end <= t->in_off + 1 && t->in_off <= end + LAYER_RUN_GAP_MAX &&
+		       (unit->urgent || t->priority == WORK_LATER);
+	return unit->in_off + 1 >= t->in_end && unit->in_off <= t->in_end + LAYER_RUN_GAP_MAX;
 }
 
 /* Fills the transfer from the queues. Called with the lock held. */
@@ -292,7 +423,7 @@ static void transfer_choose(struct transfer *t)
 		return;
 	for (;;) {
 		struct unit *next = layer_queued_unit(layer, end);
-		if (!next || !transfer_wants(t, next))
+		if (!next || !transfer_wants(t, next, false))
 			break;
 		end = next->end;
 		if (!transfer_take(t, next, false))
@@ -300,7 +431,7 @@ static void transfer_choose(struct transfer *t)
 	}
 	while (first > 0) {
 		struct unit *before = layer_queued_unit(layer, first - 1);
-		if (!before || !transfer_wants(t, before))
+		if (!before || !transfer_wants(t, before, true))
 			break;
 		first = before->first;
 		if (!transfer_take(t, before, true))
@@ -323,10 +454,12 @@ static void layer_serve_local(struct layer *layer, struct unit *unit)
 			r = err_set(&err, -ENOMEM, "read a span");
 			break;
 		}
-		/* Gone again already: the reads stay and the unit is queued anew. */
 		if (store_layer_read(layer->store, bytes, span.out_len, span.out_off) ==
 		    (ssize_t)span.out_len)
 			layer_serve_span(layer, unit, i, bytes);
+		else
+			/* The disk failed: the reads stay, and the origin is asked. */
+			unit->refetch = true;
 	}
 	layer_finish_unit(layer, unit, NULL, r, &err);
 }
@@ -336,25 +469,47 @@ static int windows_append(void *data, const void *bytes, size_t n)
 	return buf_append(data, bytes, n);
 }
 
+/* Whether the unit's window must be fetched; *ret is its first span. */
+static bool unit_lacks_window(const struct layer *layer, const struct unit *unit, struct span *ret)
+{
+	seek_get(layer->seek, unit->first, ret);
+	return ret->win_len > 0 && !digest_is_none(&layer->windows.digest) &&
+	       !(store_layer_state(layer->store, unit->first) & SPAN_WINDOW);
+}
+
+static int transfer_keep_windows(struct transfer *t, uint64_t from, const struct buf *bytes)
+{
+	struct layer *layer = t->layer;
+	struct unit *unit;
+	list_for_each(unit, &t->units, link) {
+		struct span span;
+		/* Another process may have put one there: then it was not asked for. */
+		if (!unit_lacks_window(layer, unit, &span) || span.win_off < from ||
+		    !range_within(span.win_off - from, span.win_len, bytes->len))
+			continue;
+		int r = store_layer_fill_windows(layer->store, unit->first, unit->end,
+						 span.win_off, bytes->data + (span.win_off - from),
+						 span.win_len, t->err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 /* The windows that the units need and the store lacks, in one request. */
 static int transfer_windows(struct transfer *t, deadline_t deadline)
 {
 	struct layer *layer = t->layer;
 	struct unit *unit;
 	uint64_t from = UINT64_MAX, to = 0;
-	size_t first = SIZE_MAX, end = 0;
 	list_for_each(unit, &t->units, link) {
 		struct span span;
-		seek_get(layer->seek, unit->first, &span);
-		if (span.win_len == 0 ||
-		    (store_layer_state(layer->store, unit->first) & SPAN_WINDOW))
+		if (!unit_lacks_window(layer, unit, &span))
 			continue;
 		from = u64_min(from, span.win_off);
 		to = u64_max(to, span.win_off + span.win_len);
-		first = unit->first < first ? unit->first : first;
-		end = unit->end > end ? unit->end : end;
 	}
-	if (to == 0 || digest_is_none(&layer->windows.digest))
+	if (to == 0)
 		return 0;
 
 	AUTO_FINISH(buf) struct buf bytes = buf_make(to - from);
@@ -364,9 +519,10 @@ static int transfer_windows(struct transfer *t, deadline_t deadline)
 			     t->err);
 	if (r < 0)
 		return err_prefix(t->err, r, "fetch decompression windows");
-	counter_add(&layer->counters->bytes_fetched, to - from);
-	return store_layer_fill_windows(layer->store, first, end, from, bytes.data, bytes.len,
-					t->err);
+	counter_add(&layer->counters->bytes_fetched, bytes.len);
+	if (bytes.len != to - from)
+		return err_say(t->err, -EIO, "the decompression windows ended early");
+	return transfer_keep_windows(t, from, &bytes);
 }
 
 static int transfer_fetch(struct transfer *t)
@@ -383,54 +539,6 @@ static int transfer_fetch(struct transfer *t)
 	counter_add(&layer->counters->transfers, 1);
 	return origin_range(layer->origin, &layer->blob, t->in_off, t->in_end - t->in_off, &sink,
 			    deadline, t->err);
-}
-
-/* Once nothing is under way and everything is local, the whole is checked, once. */
-static void layer_check_run(struct work *work)
-{
-	struct transfer *t = container_of(work, struct transfer, work);
-	struct layer *layer = t->layer;
-	struct err err = {0};
-	int r = store_layer_check_whole(layer->store, &err);
-	if (r == -EBADMSG) {
-		log_error("%s", err_text(&err));
-		__atomic_store_n(&layer->broken, true, __ATOMIC_RELAXED);
-	} else if (r < 0) {
-		/* Something was evicted meanwhile, or the disk failed: another time. */
-		log_debug("check a whole layer: %s", err_text(&err));
-		__atomic_store_n(&layer->checking, false, __ATOMIC_RELAXED);
-	}
-	free(t);
-	layer_release(layer);
-}
-
-static void layer_maybe_check(struct layer *layer)
-{
-	struct store_layer_counts counts;
-	(void)pthread_mutex_lock(&layer->lock);
-	bool quiet = layer->units.count == 0 && !layer->checking && !layer->closing &&
-		     seek_is_tar(layer->seek) && !store_layer_info(layer->store)->whole_checked;
-	(void)pthread_mutex_unlock(&layer->lock);
-	if (!quiet)
-		return;
-	store_layer_counts(layer->store, &counts);
-	if (counts.spans_present < counts.spans)
-		return;
-	struct transfer *t = calloc(1, sizeof(*t));
-	if (!t)
-		return;
-	*t = (struct transfer){.work.run = layer_check_run, .layer = layer};
-	(void)pthread_mutex_lock(&layer->lock);
-	bool go = !layer->checking && !layer->closing;
-	if (go) {
-		layer->checking = true;
-		layer_hold(layer);
-	}
-	(void)pthread_mutex_unlock(&layer->lock);
-	if (!go)
-		free(t);
-	else if (workers_submit(fetch_pool_cpu(layer->pool), &t->work, WORK_LATER) < 0)
-		layer_check_run(&t->work);
 }
 
 static void transfer_run(struct work *work)
@@ -451,9 +559,8 @@ static void transfer_run(struct work *work)
 		layer_serve_local(layer, unit);
 	}
 	int r = list_empty(&t->units) ? 0 : transfer_fetch(t);
-	transfer_drop_decoder(t);
-	if (t->bytes)
-		layer_free_bytes(layer, list_first(&t->units, struct unit, link), t->bytes);
+	if (!list_empty(&t->units))
+		transfer_drop_unit(t, list_first(&t->units, struct unit, link));
 	if (r < 0 && r != -ECANCELED)
 		log_debug("fetch %llu bytes: %s", (unsigned long long)(t->in_end - t->in_off),
 			  err_text(&err));
@@ -465,12 +572,13 @@ static void transfer_run(struct work *work)
 		layer_finish_unit(layer, unit, NULL, r, &err);
 	}
 
+	/* First the place, then the kick, which may want it. */
+	if (t->priority == WORK_LATER)
+		fetch_pool_end_advised(layer->pool);
 	(void)pthread_mutex_lock(&layer->lock);
 	layer->transfers[t->priority]--;
 	layer_kick(layer);
 	(void)pthread_mutex_unlock(&layer->lock);
-	if (t->priority == WORK_LATER)
-		fetch_pool_end_advised(layer->pool);
 	layer_maybe_check(layer);
 	free(t);
 	layer_release(layer);

@@ -24,6 +24,8 @@ struct unit {
 	enum unit_state state;
 	bool urgent;
 	bool claimed;
+	bool tried;   /* its bytes were wrong once */
+	bool refetch; /* the store has it and cannot give it */
 };
 
 /*
@@ -80,8 +82,9 @@ void layer_forget_unit(struct layer *layer, struct unit *unit);
 /*
  * Ends a unit: releases its claim and answers every read that waits for it:
  * with the bytes of `data` (the unit's single span) when not NULL, from the
- * store when result is 0, else with result and err. Frees the unit. Called
- * without the lock.
+ * store when result is 0, else with result and err. Bytes that were wrong
+ * (-EBADMSG, or -EAGAIN: its window was) are fetched once more before anybody
+ * is told. Frees the unit or queues it again. Called without the lock.
  */
 void layer_finish_unit(struct layer *layer, struct unit *unit, const void *data, int result,
 		       const struct err *err);
