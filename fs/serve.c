@@ -40,19 +40,6 @@ static int wait_for_go(int signal_fd, int *ret_fuse, struct err *err)
 	return 1;
 }
 
-/* Serves until the mount is gone, or SIGTERM. The holder may be gone, too: no matter. */
-static int serve_until_end(struct server *server, int signal_fd, struct err *err)
-{
-	struct pollfd fds[] = {{.fd = server_end_fd(server), .events = POLLIN},
-			       {.fd = signal_fd, .events = POLLIN}};
-	while (poll(fds, 2, -1) < 0) {
-		if (errno != EINTR)
-			return err_set(err, -errno, "wait for the end of the mount");
-	}
-	server_stop(server, SERVER_DRAIN_MS);
-	return 0;
-}
-
 int holder_serve_prepare(struct err *err)
 {
 	(void)prctl(PR_SET_NAME, "sluice-server");
@@ -92,5 +79,10 @@ int holder_serve(const struct server_config *config, struct err *err)
 	if (r < 0)
 		return r;
 	(void)holder_send(HOLDER_FD_CONTROL, HOLDER_SERVING, NULL, -1);
-	return serve_until_end(server, signal_fd, err);
+	/* Until the mount is gone, or SIGTERM. The holder may be gone, too: no matter. */
+	r = server_wait(server, signal_fd, err);
+	if (r < 0)
+		return r;
+	server_stop(server, SERVER_DRAIN_MS);
+	return 0;
 }

@@ -2,6 +2,7 @@
 #include "fs/server.h"
 
 #include <linux/fuse.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +30,7 @@ void server_unref(struct server *server)
 		return;
 	readahead_destroy(server->readahead);
 	cleanup_close(&server->end_fd);
+	cleanup_close(&server->look_fd);
 	(void)pthread_cond_destroy(&server->idle);
 	(void)pthread_mutex_destroy(&server->lock);
 	free(server);
@@ -59,24 +61,21 @@ int server_create(const struct server_config *config, struct server **ret, struc
 	server->counters = config->counters ? config->counters : &server->own;
 	server->refs = 1;
 	list_init(&server->parked);
+	list_init(&server->interrupted);
 	(void)pthread_mutex_init(&server->lock, NULL);
 	(void)pthread_cond_init(&server->idle, NULL);
 	for (uint32_t i = 0; i < config->n_devices; i++)
 		server->device_bytes += source_size(config->devices[i]);
 
 	server->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = server->end_fd < 0 ? -errno : readahead_create(&server->readahead);
+	server->look_fd = server->end_fd < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = server->look_fd < 0 ? -errno : readahead_create(&server->readahead);
 	if (r < 0) {
 		server_unref(server);
 		return err_set(err, r, "start the FUSE server");
 	}
 	*ret = server;
 	return 0;
-}
-
-int server_end_fd(const struct server *server)
-{
-	return server->end_fd;
 }
 
 static void *serve_thread(void *data)
@@ -223,6 +222,24 @@ int server_start(struct server *server, int fuse_fd, int init_fd, struct err *er
 	if (r < 0)
 		return err_set(err, r, "start the FUSE server's threads");
 	return 0;
+}
+
+int server_wait(struct server *server, int stop_fd, struct err *err)
+{
+	struct pollfd fds[] = {{.fd = server->end_fd, .events = POLLIN},
+			       {.fd = stop_fd, .events = POLLIN},
+			       {.fd = server->look_fd, .events = POLLIN}};
+	for (;;) {
+		deadline_t next = server_read_look(server);
+		int wait = next == 0 ? -1 : (int)deadline_left_ms(next, SERVER_LOOK_MS);
+		int n = poll(fds, ARRAY_LEN(fds), wait);
+		if (n < 0 && errno != EINTR)
+			return err_set(err, -errno, "wait for the end of the mount");
+		if (n > 0 && (fds[0].revents || fds[1].revents))
+			return 0;
+		eventfd_t said;
+		(void)eventfd_read(server->look_fd, &said);
+	}
 }
 
 void server_stop(struct server *server, uint64_t drain_ms)

@@ -10,8 +10,10 @@
  * the kernel's to keep for ever, since an image never changes.
  *
  * No thread of the server waits for a byte: a READ whose bytes are not local
- * is parked until its sources answer on threads of their own, or its reader
- * gives up (INTERRUPT), which is answered with EINTR at once.
+ * is parked until its sources answer on threads of their own. When its reader
+ * is interrupted, server_wait() looks at the reader, at once and then every
+ * SERVER_LOOK_MS: one that is dying is answered EINTR, without which it could
+ * not die; any other gets its bytes (fs/interrupt.h).
  *
  * Taking over (kernel: Documentation/filesystems/fuse, fs/fuse/dev.c): the
  * INIT message is kept in a memfd that the holder passes on; a successor feeds
@@ -32,8 +34,9 @@ enum {
 	SERVER_THREADS = 2,	      /* default; they never wait */
 	SERVER_THREADS_MAX = 16,
 	SERVER_READ_MAX = 1 << 20,    /* bytes of one READ */
-	SERVER_PARKED_MAX = 512 << 20, /* bytes of all parked reads; -ENOMEM past it */
+	SERVER_PARKED_MAX = 512 << 20, /* bytes of all reads under way; ENOMEM past it */
 	SERVER_BACKGROUND_MAX = 64,   /* read-ahead requests the kernel keeps under way */
+	SERVER_LOOK_MS = 50,	      /* between two looks at an interrupted reader */
 	SERVER_DRAIN_MS = 100,	      /* default time to finish what is under way at the end */
 };
 
@@ -60,8 +63,12 @@ int server_create(const struct server_config *config, struct server **ret, struc
  */
 int server_start(struct server *server, int fuse_fd, int init_fd, struct err *err);
 
-/* Readable once the file system was unmounted or aborted; borrowed. */
-int server_end_fd(const struct server *server);
+/*
+ * Waits until the file system was unmounted or aborted, or stop_fd (borrowed)
+ * is readable; meanwhile it looks after interrupted readers, so a server that
+ * serves is to have a thread here. 0 or the -errno of poll(2).
+ */
+int server_wait(struct server *server, int stop_fd, struct err *err);
 
 /*
  * Stops to take requests and gives parked reads drain_ms to finish; what is

@@ -20,7 +20,8 @@ struct server {
 	struct fuse_session *session;	 /* owned */
 	uint64_t device_bytes;		 /* of all devices, for STATFS */
 
-	int end_fd; /* owned; an eventfd */
+	int end_fd;  /* owned; an eventfd: nothing is left to serve */
+	int look_fd; /* owned; an eventfd: a reader was interrupted */
 	pthread_t threads[SERVER_THREADS_MAX];
 	unsigned int n_threads; /* running, not yet joined */
 	atomic_uint n_ended;
@@ -31,7 +32,8 @@ struct server {
 	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t idle;  /* no request is parked */
 	struct list parked;   /* struct read_request */
-	uint64_t parked_bytes;
+	struct list interrupted; /* those of them whose readers are looked at, the next one first */
+	uint64_t parked_bytes; /* also of ended reads whose sources are not done */
 	uint64_t refs; /* the owner's, and one for each parked request */
 };
 
@@ -48,6 +50,12 @@ int server_errno(struct server *server, int r);
 
 void server_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		 struct fuse_file_info *fi);
+
+/*
+ * Looks at the readers that were interrupted, and gives up the reads of those that are dying.
+ * Returns when to do it again; 0: when look_fd says so. One thread only.
+ */
+deadline_t server_read_look(struct server *server);
 
 /* Waits drain_ms for parked reads, then leaves the rest to a successor. No thread serves any more. */
 void server_read_drain(struct server *server, uint64_t drain_ms);

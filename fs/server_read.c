@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdalign.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/num.h"
+#include "fs/interrupt.h"
 #include "fs/server_priv.h"
 
 /*
  * A READ. Its first pass over the extents copies what is local; pieces that
  * are not become reads of their sources, and the request is parked. From then
- * on whoever is first answers it, under the server's lock: the last piece to
- * be done, the reader that gives up, or the end of the server (which leaves it
- * to the successor). The last piece always frees it.
+ * on whoever is first ends it, which the server's lock decides: the last piece
+ * to be done, the look that finds its reader dying, or the end of the server
+ * (which leaves it to the successor). Each of them holds a share of the
+ * request; the last share to be put frees it.
  */
 enum request_state {
-	REQUEST_NEW,	  /* not yet parked; belongs to the thread that reads it */
-	REQUEST_GIVEN_UP, /* was interrupted while new */
+	REQUEST_NEW, /* not yet parked; belongs to the thread that reads it */
 	REQUEST_PARKED,
-	REQUEST_ANSWERED,
+	REQUEST_ENDED,
 };
 
 struct piece {
@@ -29,7 +31,8 @@ struct piece {
 
 struct read_request {
 	struct server *server;
-	fuse_req_t req; /* until answered */
+	fuse_req_t req; /* until ended */
+	pid_t tid;	/* of the reader, as /proc knows it; 0: unknown */
 	uint64_t ino;
 	uint64_t off;	/* of the file */
 	size_t len;
@@ -37,8 +40,11 @@ struct read_request {
 	size_t n_pieces, room;
 	/* Under the server's lock. */
 	struct list link;
+	struct list watch;  /* among the interrupted ones */
+	deadline_t look_at; /* when to look at its reader next */
+	bool interrupted;
 	enum request_state state;
-	size_t left; /* pieces, and the parking itself, not yet done */
+	size_t shares; /* pieces not yet done, and whoever else uses it just now */
 	int result;
 	alignas(64) char data[];
 };
@@ -80,49 +86,62 @@ static void reply_error(struct server *server, fuse_req_t req, int error)
 	(void)fuse_reply_err(req, error);
 }
 
-/* Takes a request off the parked list. The lock is held. */
+/* Takes a request off the lists. The lock is held. */
 static void unpark(struct read_request *rq)
 {
 	struct server *server = rq->server;
 	list_remove(&rq->link);
-	server->parked_bytes -= rq->len;
+	list_remove(&rq->watch);
 	if (list_empty(&server->parked))
 		(void)pthread_cond_broadcast(&server->idle);
 }
 
-/* The last piece is done, and nobody else has answered. */
-static void request_answer(struct read_request *rq, const struct err *err)
+enum request_end { END_RESULT, END_DEAD, END_SUCCESSOR };
+
+/* Ends a parked request, once. The caller holds a share. */
+static void request_end(struct read_request *rq, enum request_end how, const struct err *err)
 {
 	struct server *server = rq->server;
+	(void)pthread_mutex_lock(&server->lock);
+	bool first = rq->state == REQUEST_PARKED;
+	if (first)
+		rq->state = REQUEST_ENDED;
+	(void)pthread_mutex_unlock(&server->lock);
+	if (!first)
+		return;
 	/* Waits for an interrupt that is being delivered: it may still look at the request. */
 	fuse_req_interrupt_func(rq->req, NULL, NULL);
-	note_result(server, rq->ino, rq->result, err);
-	if (rq->result == 0)
-		reply_data(server, rq->req, rq->data, rq->len);
-	else
-		reply_error(server, rq->req, EIO);
-
+	if (how == END_SUCCESSOR) {
+		fuse_reply_none(rq->req); /* frees libfuse's part, says nothing to the kernel */
+	} else if (how == END_DEAD) {
+		counter_add(&server->counters->interrupted, 1);
+		(void)fuse_reply_err(rq->req, EINTR);
+	} else {
+		note_result(server, rq->ino, rq->result, err);
+		if (rq->result == 0)
+			reply_data(server, rq->req, rq->data, rq->len);
+		else
+			reply_error(server, rq->req, EIO);
+	}
 	(void)pthread_mutex_lock(&server->lock);
 	unpark(rq);
 	(void)pthread_mutex_unlock(&server->lock);
 }
 
-/* One piece, or the parking itself, is done. */
+/* Puts a share back; with the last one every piece is done. */
 static void request_put(struct read_request *rq, int result, const struct err *err)
 {
 	struct server *server = rq->server;
 	(void)pthread_mutex_lock(&server->lock);
 	if (result < 0 && rq->result == 0)
 		rq->result = result;
-	bool last = --rq->left == 0;
-	bool answer = last && rq->state == REQUEST_PARKED;
-	if (answer)
-		rq->state = REQUEST_ANSWERED;
+	bool last = --rq->shares == 0;
+	if (last) /* not sooner: a read that was given up keeps its buffer while its source has it */
+		server->parked_bytes -= rq->len;
 	(void)pthread_mutex_unlock(&server->lock);
 	if (!last)
 		return;
-	if (answer)
-		request_answer(rq, err);
+	request_end(rq, END_RESULT, err);
 	request_free(rq);
 	server_unref(server);
 }
@@ -133,46 +152,73 @@ static void piece_done(struct source_read *read, int result, const struct err *e
 	request_put(piece->request, result, err);
 }
 
+/* Has the reader of an interrupted request looked at, the first time at once. The lock is held. */
+static void watch(struct read_request *rq)
+{
+	rq->look_at = clock_now_ns();
+	list_push(&rq->server->interrupted, &rq->watch);
+	(void)eventfd_write(rq->server->look_fd, 1);
+}
+
 /*
- * The reader gives up. libfuse calls this with the request locked, and from
+ * A signal for the reader. libfuse calls this with the request locked, and from
  * within fuse_req_interrupt_func() when it came early: the request must not be
- * answered there, since libfuse still uses it.
+ * answered here, since libfuse still uses it.
  */
 static void request_interrupt(fuse_req_t req, void *data)
 {
+	(void)req;
 	struct read_request *rq = data;
 	struct server *server = rq->server;
 	(void)pthread_mutex_lock(&server->lock);
-	bool answer = rq->state == REQUEST_PARKED;
-	if (answer) {
-		rq->state = REQUEST_ANSWERED;
-		unpark(rq);
-	} else if (rq->state == REQUEST_NEW) {
-		rq->state = REQUEST_GIVEN_UP;
-	}
+	if (rq->state == REQUEST_PARKED && !rq->interrupted)
+		watch(rq);
+	rq->interrupted = true;
 	(void)pthread_mutex_unlock(&server->lock);
-	if (!answer)
-		return;
-	counter_add(&server->counters->interrupted, 1);
-	(void)fuse_reply_err(req, EINTR);
 }
 
-/* 0; -ENOMEM past SERVER_PARKED_MAX; -EINTR when the reader has given up. */
+deadline_t server_read_look(struct server *server)
+{
+	deadline_t next = 0;
+	(void)pthread_mutex_lock(&server->lock);
+	while (!list_empty(&server->interrupted)) {
+		struct read_request *rq =
+			list_first(&server->interrupted, struct read_request, watch);
+		next = rq->look_at;
+		if (!deadline_passed(next))
+			break;
+		list_remove(&rq->watch);
+		if (rq->state == REQUEST_PARKED) {
+			rq->look_at = deadline_in_ms(SERVER_LOOK_MS);
+			list_append(&server->interrupted, &rq->watch);
+			rq->shares++;
+			(void)pthread_mutex_unlock(&server->lock);
+			if (interrupt_is_deadly(rq->tid))
+				request_end(rq, END_DEAD, NULL);
+			request_put(rq, 0, NULL);
+			(void)pthread_mutex_lock(&server->lock);
+		}
+		next = 0;
+	}
+	(void)pthread_mutex_unlock(&server->lock);
+	return next;
+}
+
+/* 0; -ENOMEM past SERVER_PARKED_MAX. */
 static int request_park(struct read_request *rq)
 {
 	struct server *server = rq->server;
+	rq->tid = fuse_req_ctx(rq->req)->pid;
 	fuse_req_interrupt_func(rq->req, request_interrupt, rq);
 	(void)pthread_mutex_lock(&server->lock);
-	int r = 0;
-	if (rq->state == REQUEST_GIVEN_UP)
-		r = -EINTR;
-	else if (server->parked_bytes + rq->len > SERVER_PARKED_MAX)
-		r = -ENOMEM;
-	rq->state = r == 0 ? REQUEST_PARKED : REQUEST_ANSWERED;
+	int r = server->parked_bytes + rq->len > SERVER_PARKED_MAX ? -ENOMEM : 0;
+	rq->state = r == 0 ? REQUEST_PARKED : REQUEST_ENDED;
 	if (r == 0) {
 		list_append(&server->parked, &rq->link);
 		server->parked_bytes += rq->len;
 		server->refs++;
+		if (rq->interrupted)
+			watch(rq);
 	}
 	(void)pthread_mutex_unlock(&server->lock);
 	return r;
@@ -274,16 +320,11 @@ static void advise(struct server *server, const struct erofs_inode *inode, uint6
 static void request_submit(struct read_request *rq)
 {
 	deadline_t deadline = deadline_in_ms(rq->server->config.read_timeout_ms);
-	rq->left = rq->n_pieces + 1;
+	rq->shares = rq->n_pieces + 1;
 	int r = request_park(rq);
 	if (r < 0) {
-		if (r == -EINTR) {
-			counter_add(&rq->server->counters->interrupted, 1);
-			(void)fuse_reply_err(rq->req, EINTR);
-		} else {
-			fuse_req_interrupt_func(rq->req, NULL, NULL);
-			reply_error(rq->server, rq->req, -r);
-		}
+		fuse_req_interrupt_func(rq->req, NULL, NULL);
+		reply_error(rq->server, rq->req, -r);
 		request_free(rq);
 		return;
 	}
@@ -308,6 +349,7 @@ static void read_range(struct server *server, fuse_req_t req, const struct erofs
 	*rq = (struct read_request){
 		.server = server, .req = req, .ino = inode->nid, .off = off, .len = len};
 	list_init(&rq->link);
+	list_init(&rq->watch);
 	int r = request_fill(rq, inode);
 	if (r < 0) {
 		reply_error(server, req, server_errno(server, r));
@@ -350,10 +392,21 @@ void server_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		advise(server, &inode, ahead, ahead + n);
 }
 
+/* A parked request with a share taken; NULL when there is none that nobody ends already. */
+static struct read_request *take_parked(struct server *server)
+{
+	struct read_request *rq;
+	list_for_each(rq, &server->parked, link) {
+		if (rq->state == REQUEST_PARKED) {
+			rq->shares++;
+			return rq;
+		}
+	}
+	return NULL;
+}
+
 void server_read_drain(struct server *server, uint64_t drain_ms)
 {
-	struct list left;
-	list_init(&left);
 	struct timespec until = deadline_timespec(deadline_in_ms(drain_ms + 1));
 	(void)pthread_mutex_lock(&server->lock);
 	while (!list_empty(&server->parked)) {
@@ -361,16 +414,12 @@ void server_read_drain(struct server *server, uint64_t drain_ms)
 					   &until) != 0)
 			break;
 	}
-	struct read_request *rq, *tmp;
-	list_for_each_safe(rq, tmp, &server->parked, link) {
-		if (rq->state != REQUEST_PARKED)
-			continue; /* being answered at this moment */
-		rq->state = REQUEST_ANSWERED;
-		server->parked_bytes -= rq->len;
-		list_remove(&rq->link);
-		/* Frees libfuse's part, and says nothing to the kernel. */
-		fuse_req_interrupt_func(rq->req, NULL, NULL);
-		fuse_reply_none(rq->req);
+	struct read_request *rq;
+	while ((rq = take_parked(server))) {
+		(void)pthread_mutex_unlock(&server->lock);
+		request_end(rq, END_SUCCESSOR, NULL);
+		request_put(rq, 0, NULL);
+		(void)pthread_mutex_lock(&server->lock);
 	}
 	while (!list_empty(&server->parked))
 		(void)pthread_cond_wait(&server->idle, &server->lock);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load on a mount of fusekit.make_image(): every kind of access, every byte compared.
 
-    fuse_load.py MOUNT SOURCE STOP      until the file STOP is there
+    fuse_load.py MOUNT BIG COUNT STOP      until the file STOP is there
 
 Prints one line: operations, errors, milliseconds of the slowest one (execs not counted), and
 says each error on stderr.
@@ -21,12 +21,11 @@ DROP_EVERY = 40  # listings; what the kernel remembers for ever must be asked fo
 
 
 class Load:
-    def __init__(self, mount, source):
+    def __init__(self, mount, big, count):
         self.mount = mount
-        with open(f"{source}/big", "rb") as file:
+        with open(big, "rb") as file:
             self.big = file.read()
-        self.names = sorted(os.listdir(source))
-        self.many = sorted(os.listdir(f"{source}/many"))
+        self.many = [f"{i:05}" for i in range(count)]
         self.file = os.open(f"{mount}/big", os.O_RDONLY)
         self.direct = os.open(f"{mount}/big", os.O_RDONLY | os.O_DIRECT)
         self.buffer = mmap.mmap(-1, BLOCK)
@@ -61,7 +60,7 @@ class Load:
             raise AssertionError("a name that nobody made")
 
     def list(self):
-        assert sorted(os.listdir(self.mount)) == self.names
+        assert sorted(os.listdir(self.mount)) == ["big", "d", "many", "true"]
         assert sorted(os.listdir(self.folder)) == self.many
         assert os.readlink("link") == "small"
         assert os.getxattr("small", "user.sluice") == b"value"
@@ -81,8 +80,8 @@ class Load:
 
 
 def main():
-    mount, source, stop = sys.argv[1:]
-    load = Load(mount, source)
+    mount, big, count, stop = sys.argv[1:]
+    load = Load(mount, big, int(count))
     kinds = [load.open_small, load.pread, load.read_direct, load.stat, load.list, load.map,
              load.execute]
     done, errors, worst = 0, 0, 0

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -26,28 +27,32 @@ def fuseserve_path():
 
 
 class Image:
-    """A tree, its tar, and the metadata of that."""
+    """A tar and its metadata; of make_image(), also the bytes of its largest file, as a file."""
 
     def __init__(self, place):
-        self.source, self.tar = place / "source", place / "layer.tar"
-        self.metadata = place / "tree.erofs"
+        self.tar, self.metadata = place / "layer.tar", place / "tree.erofs"
+        self.big_file = place / "big"
         self.big = random.Random(1).randbytes(BIG_BYTES)
+
+
+def names_of_many():
+    """The files of the folder `many`; each holds its name."""
+    return [f"{i:05}" for i in range(MANY_FILES)]
 
 
 def make_image(place):
     image = Image(place)
-    (image.source / "d").mkdir(parents=True)
-    (image.source / "many").mkdir()
-    (image.source / "big").write_bytes(image.big)
-    (image.source / "d/small").write_bytes(b"hello\n")
-    (image.source / "d/link").symlink_to("small")
-    os.setxattr(image.source / "d/small", "user.sluice", b"value")
-    (image.source / "true").write_bytes(Path("/bin/true").read_bytes())
-    (image.source / "true").chmod(0o755)
-    for i in range(MANY_FILES):
-        (image.source / f"many/{i:05}").write_text(f"{i:05}")
-    run.run("tar", "--create", "--xattrs", "--format=pax", "--file", image.tar, "--directory",
-            image.source, ".")
+    image.big_file.write_bytes(image.big)
+    layer = kit.Layer(image.tar)
+    for name in ("d", "many"):
+        layer.add(name, tarfile.DIRTYPE, mode=0o755)
+    layer.add("big", tarfile.REGTYPE, image.big)
+    layer.add("d/small", tarfile.REGTYPE, b"hello\n", xattrs={"user.sluice": b"value"})
+    layer.add("d/link", tarfile.SYMTYPE, link="small", mode=0o777)
+    layer.add("true", tarfile.REGTYPE, Path("/bin/true").read_bytes(), mode=0o755)
+    for name in names_of_many():
+        layer.add(f"many/{name}", tarfile.REGTYPE, name.encode())
+    layer.close()
     kit.mktree("merge", image.metadata, image.tar)
     return image
 
@@ -131,7 +136,8 @@ class Mount:
         """Starts workers, each at work when this returns."""
         for _ in range(workers):
             self.loads.append(subprocess.Popen(
-                [sys.executable, "-B", LOAD, self.path, self.image.source, self.stop.path],
+                [sys.executable, "-B", LOAD, self.path, self.image.big_file, str(MANY_FILES),
+                 self.stop.path],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         run.wait_until(lambda: all(os.readlink(f"/proc/{w.pid}/cwd") == f"{self.path}/d"
                                    for w in self.loads), SERVING_SECONDS_MAX, "the load")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +82,34 @@ mapped.madvise(getattr(mmap, sys.argv[2]))
 print("reads", flush=True)
 mapped[3 << 20]
 """
+# Reads on while a timer's signal arrives again and again, as a Go program's threads do.
+SIGNALLED = """
+import ctypes, mmap, os, signal, sys
+path, source, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+libc = ctypes.CDLL(None, use_errno=True)
+libc.pread.restype = ctypes.c_ssize_t
+signals = 0
+def note(*_):
+    global signals
+    signals += 1
+signal.signal(signal.SIGALRM, note)
+signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+big = open(source, "rb").read()
+fd = os.open(path, os.O_RDONLY)
+direct = os.open(path, os.O_RDONLY | os.O_DIRECT)
+buffer = mmap.mmap(-1, 4096)
+address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+mapped = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+mapped.madvise(mmap.MADV_RANDOM)
+print("reads", flush=True)
+for at in range(0, 20 * 4096, 4096):
+    assert mapped[at:at + 4096] == big[at:at + 4096]
+    n = libc.pread(direct, ctypes.c_void_p(address), ctypes.c_size_t(4096), ctypes.c_long(at))
+    assert n == 4096, os.strerror(ctypes.get_errno())
+    assert buffer[:] == big[at:at + 4096]
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(signals)
+"""
 READERS = [(READ,), (READ_DIRECT,), (FAULT, "MADV_NORMAL"), (FAULT, "MADV_RANDOM")]
 
 
@@ -148,7 +177,7 @@ def test_open_files_folders_and_maps_outlive_servers(mount):
     if hard < fusekit.MANY_FILES + 100:
         pytest.skip(f"no process may have more than {hard} open files")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    names = [f"{i:05}" for i in range(fusekit.MANY_FILES)]
+    names = fusekit.names_of_many()
     many = os.open(mount.path / "many", os.O_RDONLY | os.O_DIRECTORY)
     files, here = [], os.open(".", os.O_RDONLY)
     listing = os.scandir(mount.path / "many")
@@ -220,6 +249,59 @@ def test_a_killed_reader_dies_at_once(mount):
     assert time.monotonic() - began < AT_ONCE_SECONDS
     mount.stall.off()
     assert mount.end() == 0
+
+
+@pytest.mark.parametrize("period", [0.005, 0.03], ids=["often", "now and then"])
+def test_a_signal_that_kills_nobody_ends_no_read(mount, period):
+    mount.start("-l", 1, "-d", 20)
+    reader = spawn(mount, SIGNALLED, mount.image.big_file, period)
+    status, out, said = ends(reader)
+    assert (status, said) == (0, "")
+    assert int(out) >= 10
+    assert mount.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize("reader", [READ_DIRECT, FAULT], ids=["direct", "fault"])
+def test_a_reader_interrupted_before_dies_at_once(mount, reader, number):
+    """The kernel tells of a request's first signal only, which here kills nobody."""
+    mount.start("-l", 1)
+    mount.stall.on()
+    process = spawn(mount, "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\n" +
+                    reader, "MADV_RANDOM")
+    time.sleep(SETTLE_SECONDS)
+    process.send_signal(signal.SIGUSR1)
+    time.sleep(SETTLE_SECONDS)
+    mount.kill_server()  # its successor is to know as much
+    time.sleep(SETTLE_SECONDS)
+    assert process.poll() is None
+    began = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(fusekit.END_SECONDS_MAX) == -number
+    assert time.monotonic() - began < AT_ONCE_SECONDS
+    mount.stall.off()
+    assert mount.end() == 0
+
+
+def test_a_reader_that_the_server_cannot_see_dies_at_once(mount):
+    """The mount is of a PID namespace that its reader is not in."""
+    mount.before = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    mount.start("-l", 1, serving=False)
+    run.wait_until(lambda: mount.servers, fusekit.SERVING_SECONDS_MAX, "a server")
+    (inside,) = (Path("/proc", str(mount.holder.pid), "task", str(mount.holder.pid),
+                      "children").read_text().split())
+    mount.stall.on()
+    mount.path = Path("/proc", inside, "root", str(mount.path).lstrip("/"))
+    reader = spawn(mount, READ_DIRECT)
+    time.sleep(SETTLE_SECONDS)
+    began = time.monotonic()
+    reader.kill()
+    assert reader.wait(fusekit.END_SECONDS_MAX) == -signal.SIGKILL
+    assert time.monotonic() - began < AT_ONCE_SECONDS
+    mount.stall.off()
+    os.kill(int(inside), signal.SIGTERM)
+    assert mount.holder.wait(fusekit.END_SECONDS_MAX) == 0
+    mount.servers.clear()  # numbers of that namespace
 
 
 def test_unmounting_lets_pending_reads_end(mount):
