@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/list.h"
 #include "base/num.h"
 #include "fetcher/origin.h"
 #include "tests/unit/unit.h"
