@@ -181,7 +181,7 @@ static int gather_open(struct toc *toc, struct gather *g, size_t i, const json_t
 		return err_say(err, -EBADMSG, "its size is out of range");
 	if (g->end_off > toc->data_end)
 		return err_say(err, -EBADMSG, "its end is outside the layer");
-	g->landmark = toc->kind == TOC_ESTARGZ && is_landmark(name, &prefetch);
+	g->landmark = is_landmark(name, &prefetch);
 	if (prefetch) {
 		r = json_get_u64(e, "offset", JSON_MAY, &toc->landmark, err);
 		if (r < 0 || toc->landmark > toc->data_end)
@@ -332,8 +332,7 @@ int toc_entries(const struct toc *toc, entry_fn fn, void *data, struct err *err)
 		const json_t *e = json_array_get(toc->entries, i);
 		const char *name = json_string_value(json_object_get(e, "name"));
 		const char *type = json_string_value(json_object_get(e, "type"));
-		if (strcmp(type, "chunk") == 0 ||
-		    (toc->kind == TOC_ESTARGZ && is_landmark(name, &prefetch)))
+		if (strcmp(type, "chunk") == 0 || is_landmark(name, &prefetch))
 			continue;
 		int r = toc_entry_read(e, &text, &entry, err);
 		if (r == 0 && entry.size > 0) {

@@ -35,6 +35,9 @@ enum {
 #define TOC_ESTARGZ_DIGEST	"containerd.io/snapshot/stargz/toc.digest"
 #define TOC_ZSTD_CHECKSUM	"io.github.containers.zstd-chunked.manifest-checksum"
 #define TOC_ZSTD_POSITION	"io.github.containers.zstd-chunked.manifest-position"
+/* The same as older writers name them (skopeo and podman of 2022, stargz-snapshotter). */
+#define TOC_ZSTD_OLD_CHECKSUM	"io.containers.zstd-chunked.manifest-checksum"
+#define TOC_ZSTD_OLD_POSITION	"io.containers.zstd-chunked.manifest-position"
 
 enum toc_kind { TOC_ESTARGZ, TOC_ZSTD_CHUNKED };
 

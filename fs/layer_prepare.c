@@ -2,6 +2,7 @@
 #include "fs/layer_prepare.h"
 
 #include "fs/layer_stream.h"
+#include "fs/layer_toc.h"
 
 static void layer_report(void *data, uint64_t done)
 {
@@ -46,5 +47,10 @@ int layer_prepare_run(const struct layer_prepare *job, struct err *err)
 	/* Another process may have done it while this one waited. */
 	if (layer_is_ready(job))
 		return 0;
+	if (job->request->index_use == IMAGE_INDEX_ANY) {
+		r = layer_toc_run(job, err);
+		if (r != -ENOENT)
+			return r;
+	}
 	return layer_prepare_stream(job, err);
 }

@@ -67,17 +67,6 @@ static int stream_create(struct stream *s)
 	return r < 0 ? err_set(s->err, r, "read a layer") : 0;
 }
 
-/* A layer that was there already, but without a tree, takes ours. */
-static int stream_share_tree(struct stream *s, int tree_fd)
-{
-	AUTO(store_layer) struct store_layer *layer = NULL;
-	AUTO_CLOSE int fd = -1;
-	int r = store_layer_open(s->config->store, &s->config->layer->digest, &layer, s->err);
-	if (r == 0)
-		r = store_layer_tree(layer, &fd, s->err);
-	return r == -ENOENT && layer ? store_layer_add_tree(layer, tree_fd, s->err) : r;
-}
-
 static int stream_publish(struct stream *s)
 {
 	const struct descriptor *layer = s->config->layer;
@@ -102,8 +91,7 @@ static int stream_publish(struct stream *s)
 		.index = LAYER_INDEX_STREAMED,
 		.whole_checked = s->config->diff_id != NULL,
 	};
-	r = store_layer_new_finish(s->layer, seek, &info, s->err);
-	return r < 0 ? r : stream_share_tree(s, fd);
+	return layer_publish(s->config->store, &layer->digest, s->layer, seek, &info, fd, s->err);
 }
 
 int layer_stream_run(const struct layer_stream *config, struct err *err)
@@ -131,4 +119,19 @@ int layer_tree_write(struct tree *tree, const struct digest *layer, uint64_t dev
 	/* A tag holds a whole sha256 and has no terminator; of a sha512 its first half. */
 	memcpy(device.tag, digest_hex(layer, hex), sizeof(device.tag));
 	return tree_write(tree, &device, 1, fd, err);
+}
+
+int layer_publish(struct store *store, const struct digest *digest, struct store_layer_new *layer,
+		  const struct seek *seek, const struct store_layer_info *info, int tree_fd,
+		  struct err *err)
+{
+	AUTO(store_layer) struct store_layer *open = NULL;
+	AUTO_CLOSE int fd = -1;
+	int r = store_layer_new_finish(layer, seek, info, err);
+	if (r == 0)
+		r = store_layer_open(store, digest, &open, err);
+	if (r < 0)
+		return r;
+	r = store_layer_tree(open, &fd, err);
+	return r == -ENOENT ? store_layer_add_tree(open, tree_fd, err) : r;
 }

@@ -35,3 +35,11 @@ int layer_stream_run(const struct layer_stream *stream, struct err *err);
 /* Writes a layer's own tree (device 1 is the layer) to fd. */
 int layer_tree_write(struct tree *tree, const struct digest *layer, uint64_t device_size, int fd,
 		     struct err *err);
+
+/*
+ * Publishes a layer and opens what is then in the store: when it was there
+ * already, but without a tree, it takes the one in tree_fd.
+ */
+int layer_publish(struct store *store, const struct digest *digest, struct store_layer_new *layer,
+		  const struct seek *seek, const struct store_layer_info *info, int tree_fd,
+		  struct err *err);
