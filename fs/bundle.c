@@ -81,7 +81,8 @@ static int bundle_add_layer(json_t *list, const struct bundle_layer *layer, stru
 	json_t *object = json_object();
 	if (json_array_append_new(list, object) < 0)
 		return -ENOMEM;
-	if (json_object_set_new(object, "digest", json_string(digest_str(&layer->digest, text.s))) < 0)
+	if (json_object_set_new(object, "digest",
+				json_string(digest_str(&layer->digest, text.s))) < 0)
 		return -ENOMEM;
 	if (!digest_is_none(&layer->windows_digest)) {
 		json_t *windows = json_pack("{s:s,s:I}", "digest",
@@ -114,6 +115,8 @@ int bundle_make(const struct digest *image, int tree_fd, const struct bundle_lay
 	unsigned char head[BUNDLE_HEAD_BYTES];
 	memcpy(head, bundle_magic, sizeof(bundle_magic));
 	le32_put(head + sizeof(bundle_magic), json ? (uint32_t)strlen(json) : 0);
+	if (r == 0)
+		r = buf_reserve(ret, sizeof(head) + strlen(json) + payload.len);
 	if (r == 0)
 		r = buf_append(ret, head, sizeof(head));
 	if (r == 0)
@@ -265,6 +268,13 @@ int bundle_layer_seek(const struct bundle *b, size_t i, struct seek **ret, struc
 		return r;
 	if (!digest_equal(seek_layer(seek), &b->layers[i].head.digest))
 		return err_say(err, -EBADMSG, "a seek table of the index is another layer's");
+	const struct bundle_layer *head = &b->layers[i].head;
+	if (head->windows_size != seek_windows_size(seek) ||
+	    digest_is_none(&head->windows_digest) != (head->windows_size == 0))
+		return err_say(err, -EBADMSG,
+			       "the index names %llu bytes of windows, and the seek table has %llu",
+			       (unsigned long long)head->windows_size,
+			       (unsigned long long)seek_windows_size(seek));
 	*ret = steal_ptr(&seek);
 	return 0;
 }
