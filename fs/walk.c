@@ -23,17 +23,16 @@ static int walk_enter_link(struct walk *w, const struct erofs_inode *link)
 	if (++w->links > WALK_LINKS_MAX)
 		return -ELOOP;
 	ssize_t n = erofs_readlink(w->image, link, &target);
-	if (n < 0)
-		return (int)n;
+	if (n <= 0)
+		return n < 0 ? (int)n : -ENOENT;
 	AUTO_FINISH(buf) struct buf next = buf_make(WALK_PATH_MAX);
 	int r = buf_append(&next, target, (size_t)n);
-	if (r == 0)
-		r = buf_puts(&next, "/");
+	/* What is left is empty or begins with a slash. */
 	if (r == 0)
 		r = buf_puts(&next, buf_str(&w->rest));
 	if (r < 0)
 		return r == -E2BIG ? -ENAMETOOLONG : r;
-	if (n > 0 && target[0] == '/')
+	if (target[0] == '/')
 		w->depth = 0;
 	buf_finish(&w->rest);
 	w->rest = next;
@@ -72,8 +71,9 @@ static int walk_all(struct walk *w, bool follow)
 	for (;;) {
 		size_t skip = strspn(buf_str(&w->rest), "/");
 		buf_shift(&w->rest, skip);
+		/* A slash at the end asks for a directory. */
 		if (w->rest.len == 0)
-			return 0;
+			return skip > 0 && !S_ISDIR(w->way[w->depth].mode) ? -ENOTDIR : 0;
 		char name[256];
 		size_t n = strcspn(w->rest.data, "/");
 		if (n >= sizeof(name))
@@ -103,7 +103,8 @@ int walk_path(const struct erofs *image, const char *path, bool follow, struct e
 		r = walk_all(w, follow);
 	buf_finish(&w->rest);
 	if (r < 0)
-		return err_set(err, r == -E2BIG ? -ENAMETOOLONG : r, "look up %s in the image", path);
+		return err_set(err, r == -E2BIG ? -ENAMETOOLONG : r,
+			       "look up %.200s in the image", path);
 	*ret = w->way[w->depth];
 	return 0;
 }
