@@ -92,6 +92,6 @@ void layer_finish_unit(struct layer *layer, struct unit *unit, const void *data,
 /* Serves what waits for span i of a unit that goes on. Called without the lock. */
 void layer_serve_span(struct layer *layer, struct unit *unit, size_t i, const void *data);
 
-/* One more or one less job uses the layer. layer_hold() is called with the lock, the other without. */
+/* One more or one less job uses the layer. The first is called with the lock, the other without. */
 void layer_hold(struct layer *layer);
 void layer_release(struct layer *layer);

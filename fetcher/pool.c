@@ -197,7 +197,8 @@ static void *ticker_main(void *data)
 			continue;
 		}
 		struct timespec until = deadline_timespec(deadline_in_ms(FETCH_TICK_MS));
-		(void)pthread_cond_clockwait(&pool->tick_wake, &pool->lock, CLOCK_MONOTONIC, &until);
+		(void)pthread_cond_clockwait(&pool->tick_wake, &pool->lock, CLOCK_MONOTONIC,
+					     &until);
 		tick_round(pool);
 	}
 	(void)pthread_mutex_unlock(&pool->lock);
