@@ -463,3 +463,23 @@ int store_tmp_dir(struct store *store, char *ret_name, int *ret_fd, struct err *
 	}
 	return err_set(err, -errno, "make a directory in %s/tmp", store->path);
 }
+
+int store_tmp_hold(struct store *store, const char *name, char **ret_path, int *ret_lock,
+		   struct err *err)
+{
+	AUTO_CLOSE int dir = -1;
+	char *path = NULL;
+	int r = dir_make_at(store_dir_tmp(store), name, 0700, &dir, err);
+	if (r < 0)
+		return r;
+	/* The file that gc looks at, as in a layer that is being made. */
+	AUTO_CLOSE int lock = openat(dir, "data", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	r = lock < 0 ? -errno : ofd_lock(lock, F_RDLCK, 0, 0);
+	if (r < 0)
+		return err_set(err, r, "lock %s/tmp/%s", store_path(store), name);
+	if (asprintf(&path, "%s/tmp/%s", store_path(store), name) < 0)
+		return err_set(err, -ENOMEM, "use %s/tmp/%s", store_path(store), name);
+	*ret_path = path;
+	*ret_lock = steal_fd(&lock);
+	return 0;
+}

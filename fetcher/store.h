@@ -81,6 +81,14 @@ int store_lock(struct store *store, const struct digest *digest, uint64_t deadli
 /* The name of a digest as a directory entry, "sha256-<hex>". Returns out. */
 char *store_entry_name(const struct digest *digest, char out[static DIGEST_STR_MAX]);
 
+/*
+ * A directory of somebody's own under tmp/, made if it is not there; gc leaves
+ * it alone while *ret_lock, of any number of holders, is open. *ret_path (freed
+ * by the caller) is absolute. Who is done with it removes it.
+ */
+int store_tmp_hold(struct store *store, const char *name, char **ret_path, int *ret_lock,
+		   struct err *err);
+
 struct store_usage {
 	uint64_t data_bytes;   /* of layer data, as counted */
 	uint64_t budget_bytes;

@@ -130,17 +130,14 @@ int mounting_dir(const char *text, char **ret, struct err *err)
 	return 0;
 }
 
-int mounting_own_upper(struct ctx *ctx, const char *id, char **ret, struct err *err)
+int mounting_own_upper(struct ctx *ctx, const char *id, char **ret, int *ret_lock,
+		       struct err *err)
 {
 	struct store *store = NULL;
-	char *path = NULL;
+	char name[MTABLE_ID_MAX + sizeof("upper-")];
 	int r = ctx_store(ctx, &store, err);
-	if (r < 0)
-		return r;
-	if (asprintf(&path, "%s/uppers/%s", store_path(store), id) < 0)
-		return err_set(err, -ENOMEM, "make a temporary upper");
-	*ret = path;
-	return 0;
+	(void)snprintf(name, sizeof(name), "upper-%s", id);
+	return r < 0 ? r : store_tmp_hold(store, name, ret, ret_lock, err);
 }
 
 bool mounting_is_serving(const struct mtable_entry *entry)

@@ -30,8 +30,12 @@ int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, s
 /* An existing directory's absolute path; the caller frees it. */
 int mounting_dir(const char *text, char **ret, struct err *err);
 
-/* Where a temporary upper of a mount is: below the store; the caller frees it. */
-int mounting_own_upper(struct ctx *ctx, const char *id, char **ret, struct err *err);
+/*
+ * The temporary upper of a mount, in the store: its path, which the caller
+ * frees, and a descriptor that keeps gc away from it while it is open.
+ */
+int mounting_own_upper(struct ctx *ctx, const char *id, char **ret, int *ret_lock,
+		       struct err *err);
 
 /* Whether the server that an entry names still runs, and is ours. */
 bool mounting_is_serving(const struct mtable_entry *entry);

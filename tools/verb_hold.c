@@ -32,6 +32,7 @@ struct hold {
 	const char *run_dir;
 	struct mtable_entry entry;    /* owned */
 	int entry_fd, lock_fd;	      /* owned */
+	int upper_fd;		      /* owned; keeps gc from a temporary upper */
 	char *lower;		      /* owned; where the image itself is mounted */
 	struct mount_options options;
 	bool overlaid;
@@ -42,6 +43,7 @@ static void hold_finish(struct hold *h)
 	mtable_entry_finish(&h->entry);
 	cleanup_close(&h->entry_fd);
 	cleanup_close(&h->lock_fd);
+	cleanup_close(&h->upper_fd);
 	free(h->lower);
 }
 DEFINE_FINISH(hold, hold_finish);
@@ -78,6 +80,10 @@ static int hold_start(struct hold *h, struct ctx *ctx, const struct hold_state *
 		r = mtable_load(h->entry_fd, &h->entry, err);
 	if (r == 0)
 		r = mtable_lock(h->entry_fd, &h->lock_fd, err);
+	if (r == 0 && h->entry.own_upper) {
+		AUTO_FREE char *path = NULL;
+		r = mounting_own_upper(ctx, id, &path, &h->upper_fd, err);
+	}
 	mount_options_init(&h->options);
 	for (size_t i = 0; i < s->options.count && r == 0; i++)
 		r = mount_options_parse(&h->options, s->options.items[i], err);
@@ -134,7 +140,7 @@ static void hold_clean(struct hold *h)
 static int hold_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
 	const struct hold_state *s = state;
-	AUTO_FINISH(hold) struct hold h = {.entry_fd = -1, .lock_fd = -1};
+	AUTO_FINISH(hold) struct hold h = {.entry_fd = -1, .lock_fd = -1, .upper_fd = -1};
 	(void)argc;
 	int r = hold_start(&h, ctx, s, argv[0], err);
 	if (r < 0) {

@@ -66,7 +66,8 @@ static int mount_verb_enter(struct ctx *ctx, const struct mount_state *s, const 
 			     s->upper[0] == '/' ? "" : "/", s->upper) < 0)
 			entry->upper = NULL;
 	} else if (s->rw) {
-		r = mounting_own_upper(ctx, entry->id, &entry->upper, err);
+		AUTO_CLOSE int lock = -1;
+		r = mounting_own_upper(ctx, entry->id, &entry->upper, &lock, err);
 		entry->own_upper = true;
 	}
 	if (r == 0 && s->rw && !entry->upper)

@@ -10,6 +10,7 @@
 struct serve {
 	struct mtable_entry entry; /* owned */
 	int entry_fd;		   /* owned */
+	int upper_fd;		   /* owned; keeps gc from a temporary upper, holder or not */
 	struct mount_stats *stats; /* mapped */
 	struct ref ref;		   /* owned */
 	struct origin *origin;	   /* owned */
@@ -24,6 +25,7 @@ static void serve_finish(struct serve *s)
 	mtable_unmap(s->stats);
 	mtable_entry_finish(&s->entry);
 	cleanup_close(&s->entry_fd);
+	cleanup_close(&s->upper_fd);
 }
 DEFINE_FINISH(serve, serve_finish);
 
@@ -49,6 +51,10 @@ static int serve_open(struct serve *s, struct ctx *ctx, const char *id, struct e
 		r = ctx_pool(ctx, &pool, err);
 	if (r == 0)
 		r = ctx_origin(ctx, &s->ref, &s->origin, err);
+	if (r == 0 && s->entry.own_upper) {
+		AUTO_FREE char *path = NULL;
+		r = mounting_own_upper(ctx, id, &path, &s->upper_fd, err);
+	}
 	if (r < 0)
 		return r;
 	struct image_open_config config = {
@@ -77,7 +83,7 @@ static int serve_serve(struct serve *s, struct ctx *ctx, struct err *err)
 
 static int serve_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
-	AUTO_FINISH(serve) struct serve s = {.entry_fd = -1};
+	AUTO_FINISH(serve) struct serve s = {.entry_fd = -1, .upper_fd = -1};
 	(void)state;
 	(void)argc;
 	int r = holder_serve_prepare(err);
