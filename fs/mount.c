@@ -4,21 +4,17 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <mntent.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "fs/fusermount.h"
 
 #define FUSE_TYPE "fuse.sluice"
 
@@ -137,6 +133,10 @@ int mount_check(const char *dir, struct err *err)
 		return err_say(err, -ENODEV,
 			       "/dev/fuse is missing: load the fuse module, or give the container "
 			       "the device");
+	if (access("/dev/fuse", R_OK | W_OK) < 0)
+		return err_say(err, -EACCES,
+			       "/dev/fuse: you may not use it: its owner has to make it readable and "
+			       "writable for you");
 	return 0;
 }
 
@@ -154,60 +154,6 @@ static int mount_as_root(const char *dir, const char *source,
 	if (mount(source, dir, FUSE_TYPE, options->flags, data) < 0)
 		return err_set(err, -errno, "mount on %s", dir);
 	*ret_fd = steal_fd(&fd);
-	return 0;
-}
-
-/* In the child: becomes fusermount3, which reads the descriptor's number from the environment. */
-static void __attribute__((noreturn)) helper_exec(int comm, char *const argv[])
-{
-	char variable[32];
-	(void)snprintf(variable, sizeof(variable), "_FUSE_COMMFD=%d", comm);
-	char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
-	char *env[] = {variable, path, NULL};
-	if (comm >= 0)
-		(void)fcntl(comm, F_SETFD, 0);
-	(void)execvpe(argv[0], argv, env);
-	_exit(127);
-}
-
-static int helper_wait(pid_t pid, struct err *err)
-{
-	int status;
-	pid_t got;
-	do {
-		got = waitpid(pid, &status, 0);
-	} while (got < 0 && errno == EINTR);
-	if (got < 0)
-		return err_set(err, -errno, "wait for fusermount3");
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return 0;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return err_say(err, -ENOENT,
-			       "fusermount3 is missing: install fuse3, or run as root");
-	return err_say(err, -EPERM, "fusermount3 refuses (its own message stands above)");
-}
-
-static int receive_fd(int sock, int *ret_fd)
-{
-	char byte;
-	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-	ssize_t n;
-	do {
-		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return n < 0 ? -errno : -EPIPE;
-	struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
-	if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS ||
-	    head->cmsg_len != CMSG_LEN(sizeof(int)))
-		return -EPROTO;
-	memcpy(ret_fd, CMSG_DATA(head), sizeof(*ret_fd));
 	return 0;
 }
 
@@ -230,11 +176,6 @@ static void helper_options(const struct mount_options *options, const char *sour
 static int mount_by_helper(const char *dir, const char *source,
 			   const struct mount_options *options, int *ret_fd, struct err *err)
 {
-	int pair[2];
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_set(err, -errno, "mount on %s", dir);
-	AUTO_CLOSE int mine = pair[0];
-	AUTO_CLOSE int theirs = pair[1];
 	char text[MOUNT_SOURCE_MAX + 128];
 	helper_options(options, source, text, sizeof(text));
 	AUTO_FREE char *where = strdup(dir);
@@ -242,26 +183,8 @@ static int mount_by_helper(const char *dir, const char *source,
 		return err_set(err, -ENOMEM, "mount on %s", dir);
 	char program[] = "fusermount3", o[] = "-o", end[] = "--";
 	char *argv[] = {program, o, text, end, where, NULL};
-	pid_t pid = fork();
-	if (pid < 0)
-		return err_set(err, -errno, "start fusermount3");
-	if (pid == 0)
-		helper_exec(theirs, argv);
-	(void)close(steal_fd(&theirs));
-
-	AUTO_CLOSE int fd = -1;
-	struct timeval limit = {.tv_sec = MOUNT_HELPER_WAIT_MS / 1000};
-	(void)setsockopt(mine, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	int got = receive_fd(mine, &fd);
-	if (got == -EAGAIN)
-		(void)kill(pid, SIGKILL);
-	int r = helper_wait(pid, err);
-	if (r < 0)
-		return err_prefix(err, r, "mount on %s", dir);
-	if (got < 0)
-		return err_set(err, got, "take /dev/fuse from fusermount3");
-	*ret_fd = steal_fd(&fd);
-	return 0;
+	int r = fusermount_run(argv, ret_fd, err);
+	return r < 0 ? err_prefix(err, r, "mount on %s", dir) : 0;
 }
 
 int mount_fuse(const char *dir, const char *source, const struct mount_options *options,
@@ -298,11 +221,6 @@ int mount_undo(const char *dir, bool lazy, struct err *err)
 		return err_set(err, -ENOMEM, "unmount %s", dir);
 	char program[] = "fusermount3", how[] = "-uz", plain[] = "-u", end[] = "--";
 	char *argv[] = {program, lazy ? how : plain, end, where, NULL};
-	pid_t pid = fork();
-	if (pid < 0)
-		return err_set(err, -errno, "start fusermount3");
-	if (pid == 0)
-		helper_exec(-1, argv);
-	int r = helper_wait(pid, err);
+	int r = fusermount_run(argv, NULL, err);
 	return r < 0 ? err_prefix(err, r, "unmount %s", dir) : 0;
 }

@@ -15,7 +15,6 @@
 
 enum {
 	MOUNT_SOURCE_MAX = 1024, /* bytes of the source text shown by findmnt */
-	MOUNT_HELPER_WAIT_MS = 10000, /* what fusermount3 may take */
 };
 
 struct mount_options {
@@ -36,7 +35,7 @@ int mount_options_parse(struct mount_options *options, const char *text, struct 
 /*
  * Whether something can be mounted on dir: -ENOENT, -ENOTDIR, -ENOTEMPTY,
  * -EACCES, -EBUSY (something of Sluice is mounted there). Also whether there
- * is a usable /dev/fuse: -ENODEV.
+ * is a usable /dev/fuse: -ENODEV, -EACCES.
  */
 int mount_check(const char *dir, struct err *err);
 
@@ -54,5 +53,8 @@ int mount_fuse(const char *dir, const char *source, const struct mount_options *
  */
 void mount_tune(const char *dir);
 
-/* Unmounts dir; lazy detaches it from sight now, and for good with its last user. -EBUSY, -EINVAL. */
+/*
+ * Unmounts dir; lazy detaches it from sight now, and for good with its last user. -EBUSY: in use;
+ * -EINVAL: nothing is mounted there; -EPERM: it is somebody else's.
+ */
 int mount_undo(const char *dir, bool lazy, struct err *err);

@@ -65,7 +65,7 @@ class Load:
         assert os.readlink("link") == "small"
         assert os.getxattr("small", "user.sluice") == b"value"
         self.listings += 1
-        if self.listings % DROP_EVERY == 0:
+        if self.listings % DROP_EVERY == 0 and os.geteuid() == 0:
             with open("/proc/sys/vm/drop_caches", "w") as file:
                 file.write("2")
 

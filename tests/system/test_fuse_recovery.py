@@ -6,8 +6,6 @@ import os
 import random
 import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -26,9 +24,8 @@ pytestmark = [
 KILLS = 200
 OPEN_KILLS = 20
 UPGRADES = 10
-# What "at once" may take on a busy machine; without a look for it, it never comes.
-AT_ONCE_SECONDS = 1.0
-SETTLE_SECONDS = 0.2
+READERS = [(fusekit.READ,), (fusekit.READ_DIRECT,), (fusekit.FAULT, "MADV_NORMAL"),
+           (fusekit.FAULT, "MADV_RANDOM")]
 
 
 @pytest.fixture(scope="module")
@@ -41,76 +38,6 @@ def mount(tmp_path, image, nothing_left):
     made = fusekit.Mount(tmp_path, image)
     yield made
     made.finish()
-
-
-def spawn(mount, program, *arguments):
-    """A reader in a process of its own, which says that it starts and then reads."""
-    process = subprocess.Popen([sys.executable, "-B", "-c", program, mount.path / "big",
-                                *map(str, arguments)],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    mount.loads.append(process)
-    assert process.stdout.readline() == "reads\n"
-    return process
-
-
-def ends(process, seconds=fusekit.END_SECONDS_MAX):
-    out, said = process.communicate(timeout=seconds)
-    return process.returncode, out.strip(), said.strip()
-
-
-READ = """
-import os, sys
-fd = os.open(sys.argv[1], os.O_RDONLY)
-print("reads", flush=True)
-os.pread(fd, 65536, 1 << 20)
-"""
-READ_DIRECT = """
-import mmap, os, sys
-fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
-buffer = mmap.mmap(-1, 65536)
-print("reads", flush=True)
-try:
-    os.preadv(fd, [buffer], 2 << 20)
-except OSError as e:
-    sys.exit(e.errno)
-"""
-FAULT = """
-import mmap, os, sys
-fd = os.open(sys.argv[1], os.O_RDONLY)
-mapped = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
-mapped.madvise(getattr(mmap, sys.argv[2]))
-print("reads", flush=True)
-mapped[3 << 20]
-"""
-# Reads on while a timer's signal arrives again and again, as a Go program's threads do.
-SIGNALLED = """
-import ctypes, mmap, os, signal, sys
-path, source, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
-libc = ctypes.CDLL(None, use_errno=True)
-libc.pread.restype = ctypes.c_ssize_t
-signals = 0
-def note(*_):
-    global signals
-    signals += 1
-signal.signal(signal.SIGALRM, note)
-signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
-big = open(source, "rb").read()
-fd = os.open(path, os.O_RDONLY)
-direct = os.open(path, os.O_RDONLY | os.O_DIRECT)
-buffer = mmap.mmap(-1, 4096)
-address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-mapped = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
-mapped.madvise(mmap.MADV_RANDOM)
-print("reads", flush=True)
-for at in range(0, 20 * 4096, 4096):
-    assert mapped[at:at + 4096] == big[at:at + 4096]
-    n = libc.pread(direct, ctypes.c_void_p(address), ctypes.c_size_t(4096), ctypes.c_long(at))
-    assert n == 4096, os.strerror(ctypes.get_errno())
-    assert buffer[:] == big[at:at + 4096]
-signal.setitimer(signal.ITIMER_REAL, 0)
-print(signals)
-"""
-READERS = [(READ,), (READ_DIRECT,), (FAULT, "MADV_NORMAL"), (FAULT, "MADV_RANDOM")]
 
 
 def random_image(place, seed):
@@ -224,11 +151,11 @@ def test_upgrades_under_load(mount):
 def test_a_crash_loop_ends_in_enotconn(mount):
     mount.start("-l", 1, "-d", 50)
     mount.stall.on()
-    reader = spawn(mount, READ_DIRECT)
+    reader = mount.reader(fusekit.READ_DIRECT)
     mount.crash.on()
     assert mount.holder.wait(fusekit.END_SECONDS_MAX) == 1
     assert "dies again and again" in mount.said()
-    assert ends(reader)[0] in (errno.ECONNABORTED, errno.ENOTCONN)
+    assert fusekit.ends(reader)[0] in (errno.ECONNABORTED, errno.ENOTCONN)
     with pytest.raises(OSError) as e:
         os.stat(mount.path / "d")
     assert e.value.errno == errno.ENOTCONN
@@ -238,15 +165,15 @@ def test_a_crash_loop_ends_in_enotconn(mount):
 def test_a_killed_reader_dies_at_once(mount):
     mount.start("-l", 1)
     mount.stall.on()
-    readers = [spawn(mount, *reader) for reader in READERS]
-    time.sleep(SETTLE_SECONDS)
+    readers = [mount.reader(*reader) for reader in READERS]
+    time.sleep(fusekit.SETTLE_SECONDS)
     assert all(reader.poll() is None for reader in readers)
     began = time.monotonic()
     for reader in readers:
         reader.kill()
     for reader in readers:
         assert reader.wait(fusekit.END_SECONDS_MAX) == -signal.SIGKILL
-    assert time.monotonic() - began < AT_ONCE_SECONDS
+    assert time.monotonic() - began < fusekit.AT_ONCE_SECONDS
     mount.stall.off()
     assert mount.end() == 0
 
@@ -254,31 +181,31 @@ def test_a_killed_reader_dies_at_once(mount):
 @pytest.mark.parametrize("period", [0.005, 0.03], ids=["often", "now and then"])
 def test_a_signal_that_kills_nobody_ends_no_read(mount, period):
     mount.start("-l", 1, "-d", 20)
-    reader = spawn(mount, SIGNALLED, mount.image.big_file, period)
-    status, out, said = ends(reader)
+    reader = mount.reader(fusekit.SIGNALLED, mount.image.big_file, period)
+    status, out, said = fusekit.ends(reader)
     assert (status, said) == (0, "")
     assert int(out) >= 10
     assert mount.end() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGQUIT])
-@pytest.mark.parametrize("reader", [READ_DIRECT, FAULT], ids=["direct", "fault"])
+@pytest.mark.parametrize("reader", [fusekit.READ_DIRECT, fusekit.FAULT], ids=["direct", "fault"])
 def test_a_reader_interrupted_before_dies_at_once(mount, reader, number):
     """The kernel tells of a request's first signal only, which here kills nobody."""
     mount.start("-l", 1)
     mount.stall.on()
-    process = spawn(mount, "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\n" +
+    process = mount.reader("import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\n" +
                     reader, "MADV_RANDOM")
-    time.sleep(SETTLE_SECONDS)
+    time.sleep(fusekit.SETTLE_SECONDS)
     process.send_signal(signal.SIGUSR1)
-    time.sleep(SETTLE_SECONDS)
+    time.sleep(fusekit.SETTLE_SECONDS)
     mount.kill_server()  # its successor is to know as much
-    time.sleep(SETTLE_SECONDS)
+    time.sleep(fusekit.SETTLE_SECONDS)
     assert process.poll() is None
     began = time.monotonic()
     process.send_signal(number)
     assert process.wait(fusekit.END_SECONDS_MAX) == -number
-    assert time.monotonic() - began < AT_ONCE_SECONDS
+    assert time.monotonic() - began < fusekit.AT_ONCE_SECONDS
     mount.stall.off()
     assert mount.end() == 0
 
@@ -292,12 +219,12 @@ def test_a_reader_that_the_server_cannot_see_dies_at_once(mount):
                       "children").read_text().split())
     mount.stall.on()
     mount.path = Path("/proc", inside, "root", str(mount.path).lstrip("/"))
-    reader = spawn(mount, READ_DIRECT)
-    time.sleep(SETTLE_SECONDS)
+    reader = mount.reader(fusekit.READ_DIRECT)
+    time.sleep(fusekit.SETTLE_SECONDS)
     began = time.monotonic()
     reader.kill()
     assert reader.wait(fusekit.END_SECONDS_MAX) == -signal.SIGKILL
-    assert time.monotonic() - began < AT_ONCE_SECONDS
+    assert time.monotonic() - began < fusekit.AT_ONCE_SECONDS
     mount.stall.off()
     os.kill(int(inside), signal.SIGTERM)
     assert mount.holder.wait(fusekit.END_SECONDS_MAX) == 0
@@ -307,25 +234,25 @@ def test_a_reader_that_the_server_cannot_see_dies_at_once(mount):
 def test_unmounting_lets_pending_reads_end(mount):
     mount.start("-l", 1)
     mount.stall.on()
-    reader = spawn(mount, READ_DIRECT)
-    time.sleep(SETTLE_SECONDS)
+    reader = mount.reader(fusekit.READ_DIRECT)
+    time.sleep(fusekit.SETTLE_SECONDS)
     mount.holder.send_signal(signal.SIGTERM)
     run.wait_until(lambda: not os.path.ismount(mount.path), fusekit.END_SECONDS_MAX, "unmounting")
     assert reader.poll() is None and mount.holder.poll() is None
     mount.stall.off()
-    assert ends(reader) == (0, "", "")
+    assert fusekit.ends(reader) == (0, "", "")
     assert mount.holder.wait(fusekit.END_SECONDS_MAX) == 0
 
 
 def test_a_second_signal_ends_pending_reads(mount):
     mount.start("-l", 1)
     mount.stall.on()
-    reader = spawn(mount, READ_DIRECT)
-    time.sleep(SETTLE_SECONDS)
+    reader = mount.reader(fusekit.READ_DIRECT)
+    time.sleep(fusekit.SETTLE_SECONDS)
     mount.holder.send_signal(signal.SIGTERM)
     run.wait_until(lambda: not os.path.ismount(mount.path), fusekit.END_SECONDS_MAX, "unmounting")
     mount.holder.send_signal(signal.SIGTERM)
-    assert ends(reader)[0] in (errno.ECONNABORTED, errno.ENOTCONN)
+    assert fusekit.ends(reader)[0] in (errno.ECONNABORTED, errno.ENOTCONN)
     assert mount.holder.wait(fusekit.END_SECONDS_MAX) == 1
 
 
@@ -335,7 +262,7 @@ def test_another_holder_takes_over(mount):
     mount.load(1)
     mount.holder.kill()
     mount.holder.wait()
-    time.sleep(SETTLE_SECONDS)
+    time.sleep(fusekit.SETTLE_SECONDS)
     mount.adopt(*options)
     assert mount.servers[0] == mount.servers[1]
     for _ in range(3):
@@ -365,8 +292,8 @@ def test_a_read_ends_at_its_deadline(mount):
     mount.start("-l", 1, "-t", 500)
     mount.stall.on()
     began = time.monotonic()
-    reader = spawn(mount, READ_DIRECT)
-    assert ends(reader)[0] == errno.EIO
+    reader = mount.reader(fusekit.READ_DIRECT)
+    assert fusekit.ends(reader)[0] == errno.EIO
     assert 0.4 < time.monotonic() - began < 5
     mount.stall.off()
     assert (mount.path / "big").read_bytes() == mount.image.big

@@ -14,6 +14,7 @@
  *   -t MS    read deadline
  *   -f FILE  while it exists, reads that are not local fail
  *   -s FILE  while it exists, reads that are not local are not answered
+ *   -o LIST  mount options
  *   -x FILE  while it exists, a server aborts as soon as it serves
  */
 
@@ -33,7 +34,7 @@ enum { DEVICES_MAX = 16, ARGS_MAX = 64, POLL_MS = 1 };
 
 struct options {
 	uint64_t crashes, delay_ms, miss, timeout_ms;
-	const char *fail, *stall, *crash;
+	const char *fail, *stall, *crash, *mount;
 	bool adopt;
 };
 
@@ -229,13 +230,15 @@ static int hold(const struct options *options, char **all, char **args, int n, s
 
 	struct mount_options mount;
 	mount_options_init(&mount);
-	int r = options->adopt ? 0 : mount_check(args[1], err);
+	int r = options->mount ? mount_options_parse(&mount, options->mount, err) : 0;
+	if (r == 0 && !options->adopt)
+		r = mount_check(args[1], err);
 	if (r < 0)
 		return r;
 	struct holder_config config = {
 		.dir = args[1], .source = args[0], .options = &mount, .program = all[0],
-		.argv = server, .envp = environ, .crashes_max = (unsigned int)options->crashes, .status_fd = -1,
-		.serving = say_serving,
+		.argv = server, .envp = environ, .crashes_max = (unsigned int)options->crashes,
+		.status_fd = -1, .serving = say_serving,
 	};
 	return options->adopt ? holder_adopt(&config, pid, err) : holder_run(&config, err);
 }
@@ -243,7 +246,7 @@ static int hold(const struct options *options, char **all, char **args, int n, s
 static int parse(int argc, char **argv, struct options *ret)
 {
 	int c;
-	while ((c = getopt(argc, argv, "+c:d:l:t:f:s:x:")) >= 0) { // NOLINT(concurrency-mt-unsafe)
+	while ((c = getopt(argc, argv, "+c:d:l:t:f:o:s:x:")) >= 0) { // NOLINT(concurrency-mt-unsafe)
 		int r = 0;
 		switch (c) {
 		case 'c': r = u64_parse(optarg, 1000000, &ret->crashes); break;
@@ -251,6 +254,7 @@ static int parse(int argc, char **argv, struct options *ret)
 		case 'l': r = u64_parse(optarg, 1000000, &ret->miss); break;
 		case 't': r = u64_parse(optarg, 1000000, &ret->timeout_ms); break;
 		case 'f': ret->fail = optarg; break;
+		case 'o': ret->mount = optarg; break;
 		case 's': ret->stall = optarg; break;
 		case 'x': ret->crash = optarg; break;
 		default: r = -EINVAL;
