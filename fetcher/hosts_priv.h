@@ -30,3 +30,7 @@ bool host_is_plain(const char *host);
  */
 int hosts_toml_read(int dirfd, const char *dir, const char *upstream, bool plain_http,
 		    struct endpoints *ret, struct err *err);
+
+/* The same for its text. -EINVAL with the line or the key that is wrong; -E2BIG, -ENOMEM. */
+int hosts_toml_parse(int dirfd, const char *dir, const char *text, size_t n, const char *upstream,
+		     bool plain_http, struct endpoints *ret, struct err *err);

@@ -88,6 +88,8 @@ static int get_client(const struct reader *in, const json_t *table, struct endpo
 	int r = set_path(in, json_array_get(client, 0), &e->client_cert);
 	if (r == 0 && json_array_size(client) == 2)
 		r = set_path(in, json_array_get(client, 1), &e->client_key);
+	if (r == 0 && e->client_key && !e->client_cert)
+		return err_say(in->err, -EINVAL, "an entry of \"client\" is a key without a certificate");
 	return r;
 }
 
@@ -183,19 +185,15 @@ static int read_hosts(const struct reader *in, const json_t *root, struct endpoi
 	return 0;
 }
 
-int hosts_toml_read(int dirfd, const char *dir, const char *upstream, bool plain_http,
-		    struct endpoints *ret, struct err *err)
+int hosts_toml_parse(int dirfd, const char *dir, const char *text, size_t n, const char *upstream,
+		     bool plain_http, struct endpoints *ret, struct err *err)
 {
 	const struct reader in = {.dirfd = dirfd, .dir = dir, .err = err};
-	AUTO_FINISH(buf) struct buf text = buf_make(HOSTS_TOML_MAX);
 	AUTO_FINISH(endpoints) struct endpoints list = {0};
 	AUTO_FINISH(endpoint) struct endpoint server = {.is_upstream = true};
 	AUTO_JSON json_t *root = NULL;
 	const char *url = upstream;
-	int r = file_slurp(dirfd, "hosts.toml", &text, err);
-	if (r < 0)
-		return r;
-	r = toml_parse(buf_str(&text), text.len, "hosts.toml", &root, err);
+	int r = toml_parse(text, n, "hosts.toml", &root, err);
 	if (r < 0)
 		return r;
 	if ((r = read_hosts(&in, root, &list)) < 0 ||
@@ -206,4 +204,14 @@ int hosts_toml_read(int dirfd, const char *dir, const char *upstream, bool plain
 	*ret = list;
 	list = (struct endpoints){0};
 	return 0;
+}
+
+int hosts_toml_read(int dirfd, const char *dir, const char *upstream, bool plain_http,
+		    struct endpoints *ret, struct err *err)
+{
+	AUTO_FINISH(buf) struct buf text = buf_make(HOSTS_TOML_MAX);
+	int r = file_slurp(dirfd, "hosts.toml", &text, err);
+	if (r < 0)
+		return r;
+	return hosts_toml_parse(dirfd, dir, buf_str(&text), text.len, upstream, plain_http, ret, err);
 }

@@ -181,6 +181,7 @@ static void test_refused(void **state)
 		{"[host.x]\ncapabilities=[\"fly\"]", "'fly', which is none of pull"},
 		{"[host.x]\nca=\"hosts.toml\"", "hosts.toml holds no PEM certificate"},
 		{"[host.x]\nclient=[[]]", "not [certificate, key]"},
+		{"[host.x]\nclient=[[\"\",\"k\"]]", "a key without a certificate"},
 		{"[host.x]\ndial_timeout=\"soon\"", "not a time: 'soon'"},
 		{"[host.x]\nskip_verify=1", "\"skip_verify\" is not true or false"},
 		{"[host.x.header]\n\"a b\"=\"1\"", "not the name of a header"},
