@@ -7,6 +7,9 @@ int json_parse_object(const void *data, size_t n, const char *what, json_t **ret
 {
 	json_error_t why;
 	AUTO_JSON json_t *root = json_loadb(data, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
+	/* Whatever is wrong with a document is told; only a lack of memory is not. */
+	if (!root && why.text[0] == '\0')
+		return err_set(err, -ENOMEM, "parse %s", what);
 	if (!root)
 		return err_say(err, -EINVAL, "%s is not valid JSON: line %d, column %d: %s", what,
 			       why.line, why.column, why.text);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "fetcher/toml_lex.h"
 
 /* How a table came to be, which decides who may still add to it. */
@@ -46,13 +47,15 @@ static int add(struct toml *t, json_t *table, const char *key, json_t *value, en
 	if (!value)
 		return toml_fail(t, -ENOMEM, "out of memory");
 	int r = mark == MARK_NONE ? 0 : mark_set(t, value, mark);
+	if (r == 0 && !utf8_valid(key, strlen(key)))
+		r = toml_fail(t, -EINVAL, "a key is not UTF-8");
 	if (r < 0) {
 		json_decref(value);
 		return r;
 	}
-	/* Takes the reference even when it fails: the key is not UTF-8 then. */
+	/* Takes the reference even when it fails. */
 	if (json_object_set_new(table, key, value) < 0)
-		return toml_fail(t, -EINVAL, "a key is not UTF-8");
+		return toml_fail(t, -ENOMEM, "out of memory");
 	return 0;
 }
 

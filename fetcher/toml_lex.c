@@ -2,10 +2,12 @@
 #include "fetcher/toml_lex.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/num.h"
+#include "base/utf8.h"
 
 enum { ATOM_MAX = 128 }; /* characters of a number, date or time */
 
@@ -71,7 +73,7 @@ int toml_end_of_line(struct toml *t)
 static int put(struct toml *t, struct buf *buf, const char *bytes, size_t n)
 {
 	int r = buf_append(buf, bytes, n);
-	return r < 0 ? toml_fail(t, r, "a string is too long") : 0;
+	return r < 0 ? toml_fail(t, r, r == -ENOMEM ? "out of memory" : "a string is too long") : 0;
 }
 
 static int put_utf8(struct toml *t, struct buf *buf, uint32_t c)
@@ -302,11 +304,13 @@ static int read_atom(struct toml *t, json_t **ret)
 	else if (atom[0] == '0' && atom[1] && strchr("xob", atom[1]) ? parse_based(atom, &i)
 								     : parse_decimal(atom, &i))
 		*ret = json_integer(i);
-	else if (parse_float(atom, &d))
-		*ret = json_real(d); /* NULL past the range of a double */
-	else
+	else if (!parse_float(atom, &d))
 		return toml_fail(t, -EINVAL, n ? "'%s' is not a value" : "a value is expected%s", atom);
-	return *ret ? 0 : toml_fail(t, -EINVAL, "'%s' cannot be represented", atom);
+	else if (!isfinite(d))
+		return toml_fail(t, -EINVAL, "'%s' cannot be represented", atom);
+	else
+		*ret = json_real(d);
+	return *ret ? 0 : toml_fail(t, -ENOMEM, "out of memory");
 }
 
 int toml_read_scalar(struct toml *t, json_t **ret)
@@ -321,6 +325,9 @@ int toml_read_scalar(struct toml *t, json_t **ret)
 	int r = read_string(t, quote, multi, &text);
 	if (r < 0)
 		return r;
+	/* Checked here, since jansson would not say what it was that failed. */
+	if (!utf8_valid(buf_str(&text), text.len))
+		return toml_fail(t, -EINVAL, "a string is not UTF-8");
 	*ret = json_stringn(buf_str(&text), text.len);
-	return *ret ? 0 : toml_fail(t, -EINVAL, "a string is not UTF-8");
+	return *ret ? 0 : toml_fail(t, -ENOMEM, "out of memory");
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/utf8.h"
+
 static char mode_type(uint32_t mode)
 {
 	switch (mode & S_IFMT) {
@@ -54,23 +56,6 @@ void text_print_name(const char *name, size_t n)
 	}
 }
 
-/* The length of the UTF-8 sequence at p, or 0 when there is none (RFC 3629). */
-static size_t utf8_len(const unsigned char *p, size_t n)
-{
-	size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 :
-		     p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
-	if (len == 0 || len > n)
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	/* Overlong forms, surrogates, and what lies past U+10FFFF. */
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return len;
-}
-
 char *text_json(const char *name, size_t n)
 {
 	static const char replacement[] = "\xef\xbf\xbd";
@@ -79,7 +64,7 @@ char *text_json(const char *name, size_t n)
 	if (!out)
 		return NULL;
 	for (size_t i = 0; i < n;) {
-		size_t step = utf8_len((const unsigned char *)name + i, n - i);
+		size_t step = utf8_len(name + i, n - i);
 		if (step == 0) {
 			memcpy(out + len, replacement, 3);
 			len += 3;
