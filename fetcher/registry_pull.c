@@ -109,7 +109,11 @@ int registry_manifest(struct origin *o, const struct digest *want, struct buf *r
 	}
 	buf_clear(ret);
 	net_stats_add(http_engine_stats(reg->engine), errors, 1);
-	return err_prefix(err, r, "fetch the manifest of %s/%s", reg->host, reg->repository);
+	return err_prefix(err, r, "%s%s/%s",
+			  r == -ENOENT ? "there is no such image, check its name and tag: " :
+			  r == -EACCES ? "access is denied, log in or pass --creds: " :
+					 "fetch the manifest of ",
+			  reg->host, reg->repository);
 }
 
 static int blob_from(struct registry *reg, struct server *server, const struct descriptor *desc,

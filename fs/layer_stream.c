@@ -14,7 +14,8 @@ struct stream {
 	struct tar_reader *tar;	       /* owned */
 	struct tree *tree;	       /* owned */
 	uint64_t done;		       /* compressed bytes */
-	struct err *err;	       /* where the sinks say what was wrong */
+	struct err *err;
+	struct err sink_err; /* what a sink refused: the origin only knows that one did */
 };
 
 static void stream_finish(struct stream *s)
@@ -28,20 +29,20 @@ static void stream_finish(struct stream *s)
 static int stream_out(void *data, const void *bytes, size_t n)
 {
 	struct stream *s = data;
-	int r = tar_reader_push(s->tar, bytes, n, s->err);
-	return r < 0 ? r : store_layer_new_data(s->layer, bytes, n, s->err);
+	int r = tar_reader_push(s->tar, bytes, n, &s->sink_err);
+	return r < 0 ? r : store_layer_new_data(s->layer, bytes, n, &s->sink_err);
 }
 
 static int stream_windows(void *data, const void *bytes, size_t n)
 {
 	struct stream *s = data;
-	return store_layer_new_windows(s->layer, bytes, n, s->err);
+	return store_layer_new_windows(s->layer, bytes, n, &s->sink_err);
 }
 
 static int stream_in(void *data, const void *bytes, size_t n)
 {
 	struct stream *s = data;
-	int r = indexer_push(s->indexer, bytes, n, s->err);
+	int r = indexer_push(s->indexer, bytes, n, &s->sink_err);
 	s->done += n;
 	if (r == 0 && s->config->progress)
 		s->config->progress(s->config->progress_data, s->done);
@@ -105,6 +106,8 @@ int layer_stream_run(const struct layer_stream *config, struct err *err)
 				  deadline_in_ms(config->idle_ms), err);
 	if (r == 0)
 		r = stream_publish(&s);
+	if (r < 0 && s.sink_err.code == r)
+		(void)err_copy(err, &s.sink_err);
 	stream_finish(&s);
 	if (r < 0)
 		return err_prefix(err, r, "layer %s", digest_str(&config->layer->digest, text.s));

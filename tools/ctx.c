@@ -268,5 +268,8 @@ int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct ori
 		.timeout_ms = c->timeout_ms,
 	};
 	r = image_prepare(&request, ret_manifest, err);
+	if (r == -ENOSPC || r == -EDQUOT)
+		return err_prefix(err, r, "%s: the store %s is full, free some space or run 'sluice gc'",
+				  name, store_path(store));
 	return r < 0 ? err_prefix(err, r, "%s", name) : 0;
 }

@@ -2,6 +2,7 @@
 """Fixtures of the system tests. They need root, /dev/fuse and the packages of tools/check."""
 import functools
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -17,6 +18,7 @@ TREE = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("SLUICE", TREE / "build/tools/sluice"))
 VERB_SECONDS_MAX = 90
 GONE_SECONDS_MAX = 10
+PROGRESS = re.compile(r"layer \d+ of \d+: (done )?\w+ [\d.]+ [KMGT]?i?B")
 
 
 @functools.lru_cache(maxsize=None)
@@ -24,6 +26,11 @@ def has_verb(verb):
     """Whether the program knows the verb; one that does not yet says nothing about it."""
     result = subprocess.run([PROGRAM, verb, "--help"], capture_output=True, text=True, timeout=30)
     return result.returncode == 0 and f"sluice {verb}" in result.stdout
+
+
+def sentence(said):
+    """What a program said, without the lines about its progress."""
+    return "\n".join(line for line in said.splitlines() if not PROGRESS.fullmatch(line))
 
 
 class Sluice:
@@ -58,9 +65,10 @@ class Sluice:
         assert not os.path.ismount(directory)
 
     def refuses(self, verb, *arguments, words, status=1, **environment):
-        """The verb ends with this status and one sentence that holds the words; returns it."""
+        """The verb ends with this status and one sentence, after what it said of its progress,
+        that holds the words; returns it."""
         result = self(verb, *arguments, check=False, **environment)
-        said = result.stderr.strip()
+        said = sentence(result.stderr)
         assert result.returncode == status, f"ended with {result.returncode}: {said}"
         assert len(said.splitlines()) == 1, f"not one sentence: {said}"
         for word in [words] if isinstance(words, str) else words:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every kind of image from every kind of source, file by file against umoci's extraction."""
+import stat
+
 import pytest
 
 from lib import compare, images, layers, tools
@@ -49,9 +51,14 @@ def offer(request, sluice, kind, source):
 
 def tree_of(directory, kind):
     found = compare.walk(directory)
+    for name, facts in found.items():
+        # No layer has an entry for these directories: whoever extracts gives them his own time.
+        if name.split(b"/")[0] == b"long" and facts["type"] == stat.S_IFDIR:
+            del facts["mtime"]
     if kind in WHOLE_SECONDS:
         for facts in found.values():
-            facts["mtime"] //= 1_000_000_000
+            if "mtime" in facts:
+                facts["mtime"] //= 1_000_000_000
     return found
 
 
