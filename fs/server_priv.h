@@ -12,6 +12,18 @@
 #include "fs/readahead.h"
 #include "fs/server.h"
 
+enum {
+	SERVER_LATE_MAX = 32, /* timed-out reads that are remembered … */
+	SERVER_LATE_MS = 250, /* … for so long */
+};
+
+/* A read that timed out a moment ago. */
+struct late_read {
+	pid_t tid;
+	uint64_t ino, off, len;
+	deadline_t until; /* 0: none */
+};
+
 struct server {
 	struct server_config config;
 	struct mount_counters *counters; /* the caller's, or own */
@@ -34,6 +46,8 @@ struct server {
 	struct list parked;   /* struct read_request */
 	struct list interrupted; /* those of them whose readers are looked at, the next one first */
 	uint64_t parked_bytes; /* also of ended reads whose sources are not done */
+	struct late_read late[SERVER_LATE_MAX];
+	unsigned int n_late; /* ever noted: the oldest is overwritten */
 	uint64_t refs; /* the owner's, and one for each parked request */
 };
 

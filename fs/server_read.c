@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <stdalign.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -33,6 +34,7 @@ struct read_request {
 	struct server *server;
 	fuse_req_t req; /* until ended */
 	pid_t tid;	/* of the reader, as /proc knows it; 0: unknown */
+	bool direct;	/* past the page cache */
 	uint64_t ino;
 	uint64_t off;	/* of the file */
 	size_t len;
@@ -96,6 +98,40 @@ static void unpark(struct read_request *rq)
 		(void)pthread_cond_broadcast(&server->idle);
 }
 
+/*
+ * When read-ahead fails, the kernel asks once more on behalf of the reader, for
+ * the page it wants. That must not cost the reader a second timeout. A reader
+ * that asks again by itself is not meant, so each failure counts once.
+ */
+static void late_note(const struct read_request *rq)
+{
+	struct server *server = rq->server;
+	if (rq->direct)
+		return; /* no read-ahead */
+	(void)pthread_mutex_lock(&server->lock);
+	server->late[server->n_late++ % SERVER_LATE_MAX] = (struct late_read){
+		.tid = rq->tid, .ino = rq->ino, .off = rq->off, .len = rq->len,
+		.until = deadline_in_ms(SERVER_LATE_MS)};
+	(void)pthread_mutex_unlock(&server->lock);
+}
+
+static bool late_again(const struct read_request *rq)
+{
+	struct server *server = rq->server;
+	bool again = false;
+	(void)pthread_mutex_lock(&server->lock);
+	for (size_t i = 0; i < SERVER_LATE_MAX && !again; i++) {
+		struct late_read *late = &server->late[i];
+		if (late->until == 0 || late->tid != rq->tid || late->ino != rq->ino ||
+		    rq->off < late->off || rq->off - late->off >= late->len)
+			continue;
+		again = !deadline_passed(late->until);
+		late->until = 0;
+	}
+	(void)pthread_mutex_unlock(&server->lock);
+	return again;
+}
+
 enum request_end { END_RESULT, END_DEAD, END_SUCCESSOR };
 
 /* Ends a parked request, once. The caller holds a share. */
@@ -118,6 +154,8 @@ static void request_end(struct read_request *rq, enum request_end how, const str
 		(void)fuse_reply_err(rq->req, EINTR);
 	} else {
 		note_result(server, rq->ino, rq->result, err);
+		if (rq->result == -ETIMEDOUT)
+			late_note(rq);
 		if (rq->result == 0)
 			reply_data(server, rq->req, rq->data, rq->len);
 		else
@@ -208,7 +246,6 @@ deadline_t server_read_look(struct server *server)
 static int request_park(struct read_request *rq)
 {
 	struct server *server = rq->server;
-	rq->tid = fuse_req_ctx(rq->req)->pid;
 	fuse_req_interrupt_func(rq->req, request_interrupt, rq);
 	(void)pthread_mutex_lock(&server->lock);
 	int r = server->parked_bytes + rq->len > SERVER_PARKED_MAX ? -ENOMEM : 0;
@@ -338,7 +375,7 @@ static void request_submit(struct read_request *rq)
 
 /* Answers a read of len > 0 bytes within the file. */
 static void read_range(struct server *server, fuse_req_t req, const struct erofs_inode *inode,
-		       uint64_t off, size_t len)
+		       uint64_t off, size_t len, bool direct)
 {
 	struct read_request *rq = aligned_alloc(alignof(struct read_request),
 						u64_align(sizeof(*rq) + len, 64));
@@ -347,7 +384,8 @@ static void read_range(struct server *server, fuse_req_t req, const struct erofs
 		return;
 	}
 	*rq = (struct read_request){
-		.server = server, .req = req, .ino = inode->nid, .off = off, .len = len};
+		.server = server, .req = req, .tid = fuse_req_ctx(req)->pid, .direct = direct,
+		.ino = inode->nid, .off = off, .len = len};
 	list_init(&rq->link);
 	list_init(&rq->watch);
 	int r = request_fill(rq, inode);
@@ -358,6 +396,9 @@ static void read_range(struct server *server, fuse_req_t req, const struct erofs
 		counter_add(&server->counters->cache_hits, 1);
 		reply_data(server, req, rq->data, rq->len);
 		request_free(rq);
+	} else if (late_again(rq)) {
+		reply_error(server, req, EIO);
+		request_free(rq);
 	} else {
 		counter_add(&server->counters->cache_misses, 1);
 		request_submit(rq);
@@ -367,7 +408,6 @@ static void read_range(struct server *server, fuse_req_t req, const struct erofs
 void server_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		 struct fuse_file_info *fi)
 {
-	(void)fi;
 	struct server *server = fuse_req_userdata(req);
 	struct erofs_inode inode;
 	int r = server_inode(server, ino, &inode);
@@ -387,7 +427,7 @@ void server_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	size_t len = (size_t)u64_min(u64_min(size, SERVER_READ_MAX), inode.size - at);
 	uint64_t ahead = 0;
 	uint64_t n = readahead_note(server->readahead, inode.nid, at, len, inode.size, &ahead);
-	read_range(server, req, &inode, at, len);
+	read_range(server, req, &inode, at, len, fi->flags & O_DIRECT);
 	if (n > 0)
 		advise(server, &inode, ahead, ahead + n);
 }
