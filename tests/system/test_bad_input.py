@@ -50,7 +50,7 @@ def read_all(directory):
 def assert_clean(sluice):
     """The store passes its own check: nothing wrong was kept."""
     if sluice.store.exists():
-        sluice("fsck")
+        sluice("fsck", "--deep")
 
 
 class TestNames:
@@ -129,23 +129,32 @@ class TestDirectories:
         finally:
             run.run("umount", sluice.home)
 
-    def test_store_full(self, sluice, good):
-        """A full store costs the cache, not the read, or is refused with its name."""
-        place = sluice.place / "small"
+    @pytest.fixture
+    def small(self, tmp_path):
+        """Makes a store of few bytes."""
+        place = tmp_path / "small"
         place.mkdir()
-        (sluice.place / "mnt").mkdir()
-        run.run("mount", "-t", "tmpfs", "-o", "size=256k", "none", place)
-        try:
-            result = sluice("mount", f"oci:{good.place}", sluice.place / "mnt", check=False,
-                            SLUICE_STORE=str(place / "store"))
-            if result.returncode == 0:
-                sluice.mounted.append(sluice.place / "mnt")
-                assert not set(read_all(sluice.place / "mnt").values()) - {errno.EIO, errno.ENOSPC}
-                assert not sluice.finish()
-            else:
-                assert str(place) in result.stderr and len(result.stderr.strip().splitlines()) == 1
-        finally:
-            run.run("umount", "--lazy", place)
+
+        def make(size):
+            run.run("mount", "-t", "tmpfs", "-o", f"size={size}", "none", place)
+            return str(place / "store")
+        yield make
+        if os.path.ismount(place):
+            run.run("umount", place)
+
+    def test_store_full(self, sluice, target, good, small):
+        store = small("128k")
+        sluice.refuses("mount", f"oci:{good.place}", target, words=[store, "full", "sluice gc"],
+                       SLUICE_STORE=store)
+        sluice("fsck", "--deep", SLUICE_STORE=store)
+
+    def test_store_too_small_for_the_data(self, sluice, good, small):
+        """It costs the cache, not the reads."""
+        store = small("1m")
+        mounted = sluice.mount(f"oci:{good.place}", SLUICE_STORE=store)
+        assert read_all(mounted) == {}
+        sluice("fsck", "--deep", SLUICE_STORE=store)
+        sluice.umount(mounted)
 
     def test_no_dev_fuse(self, sluice, target, good):
         sluice("mount", "--help")
