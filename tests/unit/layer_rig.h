@@ -25,6 +25,8 @@ enum rig_kind {
 	RIG_ZSTD_LONG,	 /* one frame: one unit of several spans */
 	RIG_CHUNKED,	 /* a synthetic device: gaps, units of several spans, zeros */
 	RIG_KINDS,
+	RIG_OVERLAP = RIG_KINDS, /* a hostile table: spans over one another in the blob */
+	RIG_BACKWARDS,		 /* another: the first span stands last */
 };
 
 struct rig {
@@ -113,11 +115,43 @@ static inline void rig_make_chunked(struct rig *rig)
 	seek_builder_destroy(b);
 }
 
+/* Stored spans that begin `step` bytes after the one before, or, negative, before it. */
+static inline void rig_make_hostile(struct rig *rig, int step)
+{
+	struct seek_builder *b = NULL;
+	struct seek_totals totals = {0};
+	struct err err = {0};
+	assert_int_equal(seek_builder_create(&b), 0);
+	layer_mixed(&rig->blob, RIG_CHUNKS * RIG_CHUNK, 6);
+	for (int k = 0; k < RIG_CHUNKS; k++) {
+		int from = step < 0 ? RIG_CHUNKS - 1 - k : k;
+		struct span s = {
+			.in_off = (uint64_t)(from * (step < 0 ? -step : step)),
+			.in_len = RIG_CHUNK,
+			.out_off = rig->device.len,
+			.out_len = RIG_CHUNK,
+			.codec = SEEK_COPY,
+		};
+		const char *data = rig->blob.data + s.in_off;
+		rig_add_span(b, &s, data);
+		assert_int_equal(buf_append(&rig->device, data, RIG_CHUNK), 0);
+	}
+	totals.in_size = rig->blob.len;
+	totals.out_size = rig->device.len;
+	assert_ok(digest_of(DIGEST_SHA256, rig->blob.data, rig->blob.len, &totals.layer), &err);
+	assert_ok(seek_builder_finish(b, &totals, &rig->seek, &err), &err);
+	seek_builder_destroy(b);
+}
+
 static inline void rig_make_blob(struct rig *rig, enum rig_kind kind)
 {
 	rig->blob = rig->device = buf_make(LAYER_MAX);
 	if (kind == RIG_CHUNKED) {
 		rig_make_chunked(rig);
+		return;
+	}
+	if (kind == RIG_OVERLAP || kind == RIG_BACKWARDS) {
+		rig_make_hostile(rig, kind == RIG_OVERLAP ? 130 : -RIG_CHUNK);
 		return;
 	}
 	layer_mixed(&rig->device, RIG_BYTES, (uint32_t)kind + 5);

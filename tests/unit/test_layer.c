@@ -385,6 +385,20 @@ static void test_no_origin(void **state)
 	rig_destroy(rig);
 }
 
+/* What a table says of the blob's order must not make a transfer leave the bytes it has. */
+static void test_hostile_order(void **state)
+{
+	(void)state;
+	for (int kind = RIG_OVERLAP; kind <= RIG_BACKWARDS; kind++) {
+		struct rig *rig = rig_make((enum rig_kind)kind, BUDGET);
+		struct err err = {0};
+		source_advise(rig->source, 0, rig->device.len / 2);
+		assert_ok(rig_read(rig, 0, rig->device.len, &err), &err);
+		assert_int_equal(rig->counters.spans_fetched, RIG_CHUNKS);
+		rig_destroy(rig);
+	}
+}
+
 static void test_bounds(void **state)
 {
 	(void)state;
@@ -585,6 +599,7 @@ int main(void)
 		cmocka_unit_test(test_window_flip_heals),
 		cmocka_unit_test(test_wrong_window_heals),
 		cmocka_unit_test(test_no_origin),
+		cmocka_unit_test(test_hostile_order),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_destroy_ends_reads),
 		cmocka_unit_test(test_store_full),
