@@ -27,6 +27,8 @@ enum {
 	READAHEAD_SLACK = 1 << 20,
 	READAHEAD_RUN = 2, /* reads in a row before anything is asked for */
 };
+/* In the key of a stream of whole files, as a layer has them; no inode's number has it. */
+#define READAHEAD_LAYER (UINT64_C(1) << 63)
 
 struct readahead;
 

@@ -354,6 +354,25 @@ static void advise(struct server *server, const struct erofs_inode *inode, uint6
 	}
 }
 
+/*
+ * A file is read from its start. Files that are read in the order in which
+ * their layer has them are a sequence too, however small each is.
+ */
+static void advise_layer(struct server *server, const struct erofs_inode *inode)
+{
+	struct erofs_extent e;
+	if (map_part(server, inode, 0, inode->size, &e) < 0 || e.hole || e.device == 0)
+		return;
+	struct source *source = server->config.devices[e.device - 1];
+	uint64_t ahead = 0;
+	uint64_t n = readahead_note(server->readahead, READAHEAD_LAYER | e.device, e.dev_off,
+				    e.len, source_size(source), &ahead);
+	if (n == 0)
+		return;
+	source_advise(source, ahead, n);
+	counter_add(&server->counters->advised_bytes, n);
+}
+
 static void request_submit(struct read_request *rq)
 {
 	deadline_t deadline = deadline_in_ms(rq->server->config.read_timeout_ms);
@@ -430,6 +449,8 @@ void server_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	read_range(server, req, &inode, at, len, fi->flags & O_DIRECT);
 	if (n > 0)
 		advise(server, &inode, ahead, ahead + n);
+	if (at == 0)
+		advise_layer(server, &inode);
 }
 
 /* A parked request with a share taken; NULL when there is none that nobody ends already. */

@@ -90,6 +90,20 @@ static void test_old_streams_make_room(void **state)
 			 READAHEAD_FIRST);
 }
 
+/* Small files, each read whole, with their headers between them. */
+static void test_files_of_a_layer_go_on(void **state)
+{
+	uint64_t key = READAHEAD_LAYER | 1, at = 0, asked = 0, off = MIB(5) + 512;
+	assert_int_equal(readahead_note(*state, key, off, 3000, MIB(64), &at), 0);
+	for (off += 3584; off < MIB(63); off += KIB(100)) {
+		uint64_t n = readahead_note(*state, key, off, 3000, MIB(64), &at);
+		assert_true(n == 0 || at == (asked ? asked : off + 3000));
+		asked = n ? at + n : asked;
+		assert_true(asked > off);
+	}
+	assert_int_equal(asked, MIB(64));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -99,6 +113,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_jump_starts_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pieces_out_of_order_go_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_old_streams_make_room, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_files_of_a_layer_go_on, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
