@@ -160,9 +160,11 @@ static int prepare_fetch_sides(struct prepare *p, struct err *err)
 {
 	struct prepare_task config = {.task.run = prepare_config_run, .prepare = p};
 	struct prepare_task referrers = {.task.run = prepare_referrers_run, .prepare = p};
-	struct task *tasks[] = {&config.task, &referrers.task};
+	/* The index is what takes longest, so its request gets the connection that is open. */
+	struct task *tasks[] = {&referrers.task, &config.task};
 	bool look = p->request->index_use == IMAGE_INDEX_ANY;
-	return tasks_run(fetch_pool_io(p->request->pool), tasks, look ? 2 : 1, err);
+	return tasks_run(fetch_pool_io(p->request->pool), look ? tasks : tasks + 1, look ? 2 : 1,
+			 err);
 }
 
 /* ---- Sluice's index ---- */
@@ -221,6 +223,42 @@ static int bundle_install_layer(struct prepare *p, const struct bundle *bundle, 
 	return r < 0 ? r : store_layer_new_finish(layer, seek, &info, err);
 }
 
+struct bundle_task {
+	struct task task;
+	struct prepare *prepare;
+	const struct bundle *bundle;
+	const struct digest *digest;
+	size_t number;
+};
+
+static int bundle_task_run(struct task *task, struct err *err)
+{
+	struct bundle_task *t = container_of(task, struct bundle_task, task);
+	return bundle_install_layer(t->prepare, t->bundle, t->number, t->digest, err);
+}
+
+/* All layers at once: what takes time is the disk, which syncs several in one go. */
+static int bundle_install_layers(struct prepare *p, const struct bundle *bundle,
+				 const struct digest *bundle_digest, struct err *err)
+{
+	size_t n = bundle_layer_count(bundle);
+	AUTO_FREE struct bundle_task *items = calloc(n + 1, sizeof(*items));
+	AUTO_FREE struct task **tasks = calloc(n + 1, sizeof(struct task *));
+	if (!items || !tasks)
+		return err_set(err, -ENOMEM, "install the layers");
+	for (size_t i = 0; i < n; i++) {
+		items[i] = (struct bundle_task){
+			.task.run = bundle_task_run,
+			.prepare = p,
+			.bundle = bundle,
+			.digest = bundle_digest,
+			.number = i,
+		};
+		tasks[i] = &items[i].task;
+	}
+	return tasks_run(fetch_pool_io(p->request->pool), tasks, n, err);
+}
+
 static int bundle_install(struct prepare *p, const struct bundle *bundle,
 			  const struct digest *bundle_digest, struct err *err)
 {
@@ -242,8 +280,7 @@ static int bundle_install(struct prepare *p, const struct bundle *bundle,
 	if (stats.n_devices != n)
 		return err_say(err, -EBADMSG, "the index's metadata names %u layers, the image has %zu",
 			       stats.n_devices, n);
-	for (size_t i = 0; i < n && r == 0; i++)
-		r = bundle_install_layer(p, bundle, i, bundle_digest, err);
+	r = bundle_install_layers(p, bundle, bundle_digest, err);
 	return r < 0 ? r : commit_finish(commit, COMMIT_REPLACE, err);
 }
 
