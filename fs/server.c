@@ -149,6 +149,7 @@ static int session_open(struct server *server, int fuse_fd, struct err *err)
 	char *argv[] = {name, NULL};
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
 	server->session = fuse_session_new(&args, &server_ops, sizeof(server_ops), server);
+	fuse_opt_free_args(&args); /* a copy that libfuse made */
 	if (!server->session)
 		return err_say(err, -ENOMEM, "start the FUSE server: libfuse refuses");
 	char path[32];

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
-#include <stdalign.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -48,7 +47,7 @@ struct read_request {
 	enum request_state state;
 	size_t shares; /* pieces not yet done, and whoever else uses it just now */
 	int result;
-	alignas(64) char data[];
+	char data[];
 };
 
 static void request_free(struct read_request *rq)
@@ -396,8 +395,7 @@ static void request_submit(struct read_request *rq)
 static void read_range(struct server *server, fuse_req_t req, const struct erofs_inode *inode,
 		       uint64_t off, size_t len, bool direct)
 {
-	struct read_request *rq = aligned_alloc(alignof(struct read_request),
-						u64_align(sizeof(*rq) + len, 64));
+	struct read_request *rq = malloc(sizeof(*rq) + len);
 	if (!rq) {
 		reply_error(server, req, ENOMEM);
 		return;

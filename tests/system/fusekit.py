@@ -21,6 +21,8 @@ END_SECONDS_MAX = 20
 # What "at once" may take on a busy machine; without a look for it, it never comes.
 AT_ONCE_SECONDS = 1.0
 SETTLE_SECONDS = 0.2
+# A server that one of these ends is replaced, so nothing else would tell.
+SANITIZERS = ("Sanitizer", "runtime error:")
 LOAD = Path(__file__).with_name("fuse_load.py")
 
 # Readers, to be run on the large file in processes of their own.
@@ -258,3 +260,5 @@ class Mount:
                     os.kill(self.servers[-1], signal.SIGKILL)
         for point in run.mounts_below(self.place):
             run.run("umount", "--lazy", point, check=False)
+        said = self.log.read_text(errors="replace") if self.log.exists() else ""
+        assert not any(words in said for words in SANITIZERS), said
