@@ -68,6 +68,7 @@ struct direction {
 	size_t queued;
 	int64_t not_before;	   /* nothing is sent earlier: the handshake */
 	bool ended, shut;	   /* the sender has, and the receiver has been told */
+	bool blocked;		   /* the receiver has no room just now */
 	struct http http;
 };
 
@@ -192,15 +193,14 @@ static void watch(const struct link *link, int fd, uint32_t events, void *what, 
 		die("epoll_ctl");
 }
 
-/* Reads where there is room; writing is tried when something is due. */
+/* Reads where there is room; writes where the receiver had none. */
 static void watch_again(struct link *link, struct connection *c)
 {
 	uint32_t client = !c->up.ended && c->up.queued < QUEUED_MAX ? EPOLLIN : 0;
 	uint32_t server = !c->down.ended && c->down.queued < QUEUED_MAX ? EPOLLIN : 0;
-	int64_t now = now_ns();
-	if (c->up.first && c->up.first->due <= now)
+	if (c->up.blocked)
 		server |= EPOLLOUT;
-	if (c->down.first && c->down.first->due <= now)
+	if (c->down.blocked)
 		client |= EPOLLOUT;
 	watch(link, c->client, client, c, EPOLL_CTL_MOD);
 	watch(link, c->server, server, c, EPOLL_CTL_MOD);
@@ -319,8 +319,9 @@ static bool give(struct link *link, struct connection *c, struct direction *d, i
 					 MSG_DONTWAIT | MSG_NOSIGNAL);
 			if (n < 0 && errno == EINTR)
 				continue;
+			d->blocked = n < 0 && errno == EAGAIN;
 			if (n < 0)
-				return errno == EAGAIN;
+				return d->blocked;
 			if (!up)
 				count_answers(link, c, p->bytes + p->sent, (size_t)n);
 			*(up ? &link->counters.bytes_up : &link->counters.bytes_down) += (size_t)n;
@@ -345,18 +346,18 @@ static void connection_run(struct link *link, struct connection *c, int64_t now)
 		watch_again(link, c);
 }
 
-/* The next moment at which something arrives that has not yet; INT64_MAX: none. */
+/* The next moment at which something arrives, now if it should have; INT64_MAX: none. */
 static int64_t next_due(const struct link *link, int64_t now)
 {
 	int64_t at = INT64_MAX;
 	for (const struct connection *c = link->connections;
 	     c < link->connections + CONNECTIONS_MAX; c++) {
-		const struct piece *heads[] = {c->up.first, c->down.first};
+		const struct direction *ways[] = {&c->up, &c->down};
 		for (size_t i = 0; c->used && i < 2; i++)
-			if (heads[i] && heads[i]->due > now && heads[i]->due < at)
-				at = heads[i]->due;
+			if (ways[i]->first && !ways[i]->blocked && ways[i]->first->due < at)
+				at = ways[i]->first->due;
 	}
-	return at;
+	return at < now ? now : at;
 }
 
 static void print_counters(const struct link *link)
