@@ -14,6 +14,7 @@
 enum {
 	CTX_TIMEOUT_MS = 60000,
 	CTX_READ_TIMEOUT_MS = 30000,
+	CTX_WARM_CONNECTIONS = 3, /* configuration, referrers, the fallback tag */
 };
 
 static const char *const default_hosts_dirs[] = {"/etc/containerd/certs.d", NULL};
@@ -228,6 +229,18 @@ static int ctx_absolute_ref(struct ref *ref, struct err *err)
 	return 0;
 }
 
+/*
+ * A new image asks for several things at once as soon as its manifest is
+ * there: their connections are made meanwhile, which saves a round trip.
+ */
+static void ctx_warm(struct store *store, const struct ref *ref, const char *key,
+		     struct origin *origin)
+{
+	struct digest known;
+	if (origin && ref->kind == REF_REGISTRY && store_tag_get(store, key, &known, NULL) < 0)
+		registry_warm(origin, CTX_WARM_CONNECTIONS);
+}
+
 int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct origin **ret_origin,
 		struct digest *ret_manifest, struct err *err)
 {
@@ -252,6 +265,7 @@ int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct ori
 		key = NULL;
 		return err_set(err, -ENOMEM, "name the image");
 	}
+	ctx_warm(store, ret_ref, key, *ret_origin);
 	AUTO(progress) struct progress *progress = NULL;
 	r = progress_create(isatty(STDERR_FILENO) == 1, c->json, &progress, err);
 	if (r < 0)
