@@ -4,8 +4,24 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
+
+/* The root of the view is the upper's: a new one looks like the image's. */
+static int overlay_root(int base, int lower, int *ret_upper, struct err *err)
+{
+	struct stat st;
+	bool made = mkdirat(base, "upper", 0700) == 0;
+	int r = dir_make_at(base, "upper", 0700, ret_upper, err);
+	if (r < 0 || !made)
+		return r;
+	if (fstat(lower, &st) < 0 || fchown(*ret_upper, st.st_uid, st.st_gid) < 0 ||
+	    fchmod(*ret_upper, st.st_mode & 07777) < 0)
+		return err_set(err, -errno, "give the upper the looks of the image's root");
+	return 0;
+}
 
 int overlay_mount(const char *lower, const char *upper, const char *dir, unsigned long flags,
 		  const char *source, struct err *err)
@@ -19,14 +35,14 @@ int overlay_mount(const char *lower, const char *upper, const char *dir, unsigne
 	base = open(upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (base < 0)
 		return err_set(err, -errno, "open %s", upper);
-	r = dir_make_at(base, "upper", 0755, &upper_fd, err);
+	AUTO_CLOSE int lower_fd = open(lower, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (lower_fd < 0)
+		return err_set(err, -errno, "open %s", lower);
+	r = overlay_root(base, lower_fd, &upper_fd, err);
 	if (r == 0)
 		r = dir_make_at(base, "work", 0700, &work_fd, err);
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int lower_fd = open(lower, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (lower_fd < 0)
-		return err_set(err, -errno, "open %s", lower);
 
 	/* Names in an option string would need their colons and commas escaped; numbers do not. */
 	char options[128];

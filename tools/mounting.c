@@ -51,8 +51,8 @@ static int words_add_text(struct words *words, const char *option, const char *v
 	return r < 0 ? r : words_add(words, value);
 }
 
-static int words_add_number(struct words *words, const char *option, uint64_t value,
-			    const char *unit)
+int words_add_number(struct words *words, const char *option, uint64_t value,
+		     const char *unit)
 {
 	char text[40];
 	if (value == 0)

@@ -25,6 +25,8 @@ struct words {
 void words_finish(struct words *words);
 DEFINE_FINISH(words, words_finish);
 int words_add(struct words *words, const char *text);
+/* An option and its value, unless that is 0. -ENOMEM. */
+int words_add_number(struct words *words, const char *option, uint64_t value, const char *unit);
 int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, struct err *err);
 
 /* An existing directory's absolute path; the caller frees it. */

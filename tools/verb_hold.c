@@ -3,6 +3,7 @@
 /* The holder of one mount: started by verb_mount.c, or in its place with --foreground. */
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -10,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/num.h"
 #include "fs/holder.h"
 #include "fs/mount.h"
 #include "fs/overlay.h"
@@ -18,6 +20,7 @@
 
 struct hold_state {
 	bool foreground;
+	uint64_t crashes;
 	struct opt_list options;
 };
 
@@ -26,6 +29,7 @@ static void hold_options(void *state, struct opt *table)
 	struct hold_state *s = state;
 	table[0] = (struct opt){"foreground", 'f', OPT_FLAG, NULL, "no parent waits", &s->foreground};
 	table[1] = (struct opt){"options", 'o', OPT_LIST, "LIST", "mount options", &s->options};
+	table[2] = (struct opt){"crashes", 0, OPT_NUMBER, "NUMBER", "as of mount", &s->crashes};
 }
 
 struct hold {
@@ -117,6 +121,7 @@ static int hold_run_holder(struct hold *h, struct ctx *ctx, const struct hold_st
 		.program = program,
 		.argv = words.items,
 		.envp = environ,
+		.crashes_max = (unsigned int)u64_min(s->crashes, UINT_MAX),
 		.status_fd = s->foreground ? -1 : HOLDER_FD_CONTROL,
 		.serving = hold_serving,
 		.data = h,
@@ -151,7 +156,9 @@ static int hold_run(struct ctx *ctx, void *state, int argc, char **argv, struct 
 	r = hold_run_holder(&h, ctx, s, err);
 	if (r < 0 && h.overlaid)
 		(void)mount_undo(h.entry.dir, true, NULL);
-	hold_clean(&h);
+	/* One that was given up stays until 'sluice umount', which needs the entry to find it. */
+	if (r != -ECONNABORTED || h.overlaid)
+		hold_clean(&h);
 	return r;
 }
 

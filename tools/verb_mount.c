@@ -13,6 +13,7 @@
 struct mount_state {
 	bool rw, foreground;
 	const char *upper, *fs;
+	uint64_t crashes;
 	struct opt_list options;
 };
 
@@ -26,6 +27,8 @@ static void mount_verb_options(void *state, struct opt *table)
 		{"foreground", 'f', OPT_FLAG, NULL, "stay until the mount ends", &s->foreground},
 		{"options", 'o', OPT_LIST, "LIST", "mount options: nosuid,suid,noexec,noatime,allow_other…",
 		 &s->options},
+		{"crashes", 0, OPT_NUMBER, "NUMBER",
+		 "give up when the server dies so often in 10 s (default: 5)", &s->crashes},
 		{"fs", 0, OPT_TEXT, "KIND", "how it is presented: fuse or auto (default: auto)", &s->fs},
 	};
 	memcpy(table, rows, sizeof(rows));
@@ -98,6 +101,8 @@ static int mount_verb_words(const struct ctx *ctx, const struct mount_state *s,
 	}
 	if (r == 0 && s->foreground)
 		r = words_add(&words, "--foreground");
+	if (r == 0)
+		r = words_add_number(&words, "--crashes", s->crashes, "");
 	if (r == 0)
 		r = words_add(&words, entry->id);
 	if (r < 0)

@@ -69,6 +69,8 @@ static int umount_run(struct ctx *ctx, void *state, int argc, char **argv, struc
 	/* Unmounted by other means already: what is left is to clean up. */
 	if (r == -EINVAL && !mtable_is_held(entry_fd))
 		r = 0;
+	if (r == -EBUSY)
+		return err_say(err, r, "%s is in use: end what uses it (fuser -vm), or pass --lazy", dir);
 	if (r < 0)
 		return r;
 	if (s->lazy)
