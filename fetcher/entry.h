@@ -103,3 +103,6 @@ char *entry_label(const char *raw, size_t n, char out[static ENTRY_LABEL_MAX]);
 
 /* Appends what base64 text stands for (RFC 4648; padding may be left out). -EBADMSG, -E2BIG, -ENOMEM. */
 int entry_base64(const char *text, size_t n, struct buf *to);
+
+/* RFC 3339, as seconds and nanoseconds since 1970. -EBADMSG. */
+int entry_time_parse(const char *s, int64_t *ret_sec, uint32_t *ret_nsec);

@@ -20,6 +20,3 @@ DEFINE_FINISH(toc_text, toc_text_finish);
 
 /* Fills in everything but the extents; ret borrows from text and e. -EBADMSG, -ENOMEM. */
 int toc_entry_read(const json_t *e, struct toc_text *text, struct entry *ret, struct err *err);
-
-/* RFC 3339, as seconds and nanoseconds since 1970. -EBADMSG. */
-int toc_time_parse(const char *s, int64_t *ret_sec, uint32_t *ret_nsec);

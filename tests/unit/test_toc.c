@@ -154,14 +154,14 @@ static void test_times(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
 		int64_t sec = 0;
 		uint32_t nsec = 0;
-		assert_int_equal(toc_time_parse(good[i].text, &sec, &nsec), 0);
+		assert_int_equal(entry_time_parse(good[i].text, &sec, &nsec), 0);
 		assert_int_equal(sec, good[i].sec);
 		assert_int_equal(nsec, good[i].nsec);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		int64_t sec;
 		uint32_t nsec;
-		assert_int_equal(toc_time_parse(bad[i], &sec, &nsec), -EBADMSG);
+		assert_int_equal(entry_time_parse(bad[i], &sec, &nsec), -EBADMSG);
 	}
 }
 
