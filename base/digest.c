@@ -160,6 +160,21 @@ int digest_ctx_update(struct digest_ctx *ctx, const void *data, size_t n)
 	return EVP_DigestUpdate(ctx->evp, data, n) == 1 ? 0 : -EIO;
 }
 
+int digest_ctx_peek(const struct digest_ctx *ctx, struct digest *ret)
+{
+	struct digest got = {.algo = ctx->algo};
+	EVP_MD_CTX *copy = EVP_MD_CTX_new();
+	if (!copy)
+		return -ENOMEM;
+	bool ok = EVP_MD_CTX_copy_ex(copy, ctx->evp) == 1 &&
+		  EVP_DigestFinal_ex(copy, got.bytes, NULL) == 1;
+	EVP_MD_CTX_free(copy);
+	if (!ok)
+		return -EIO;
+	*ret = got;
+	return 0;
+}
+
 int digest_ctx_final(struct digest_ctx *ctx, struct digest *ret)
 {
 	struct digest got = {.algo = ctx->algo};

@@ -81,5 +81,8 @@ DEFINE_CLEANUP(digest_ctx, digest_ctx_destroy);
 /* Adds bytes. -EIO when the crypto library fails. */
 int digest_ctx_update(struct digest_ctx *ctx, const void *data, size_t n);
 
+/* The digest of everything added so far; more can be added. -EIO as above, -ENOMEM. */
+int digest_ctx_peek(const struct digest_ctx *ctx, struct digest *ret);
+
 /* The digest of everything added; the context then starts over. -EIO as above. */
 int digest_ctx_final(struct digest_ctx *ctx, struct digest *ret);

@@ -127,7 +127,8 @@ static int too_short(const struct span_scratch *s, const struct span *span, size
 
 /*
  * A deflate unit is cut exactly, so a byte after its last span means that the
- * table is wrong. Members and frames of chunked layers may hold padding.
+ * table is wrong. Members and frames of chunked layers may hold padding, and
+ * SOCI does not count what follows the end of the archive.
  */
 static int check_no_more(struct span_scratch *s, const struct seek *seek, const struct span *span,
 			 size_t i, const uint8_t *in, size_t n, struct err *err)
@@ -136,7 +137,7 @@ static int check_no_more(struct span_scratch *s, const struct seek *seek, const 
 	if (span->codec != SEEK_DEFLATE)
 		return 0;
 	seek_unit(seek, i, &first, &end);
-	if (i + 1 < end)
+	if (i + 1 < end || (span->sum == SEEK_SUM_IN && end == seek_count(seek)))
 		return 0;
 	uint8_t byte, *out = &byte;
 	size_t room = sizeof(byte);

@@ -353,6 +353,61 @@ static void test_check_whole(void **state)
 	store_close(store);
 }
 
+/* The same table for a tar that has `zeros` more bytes of padding than its device. */
+static struct seek *padded_seek(const struct seek *from, uint64_t seed, size_t zeros)
+{
+	struct err err = {0};
+	AUTO(seek_builder) struct seek_builder *builder = NULL;
+	AUTO_FREE uint8_t *whole = calloc(1, SPANS * SPAN + zeros);
+	struct seek *seek = NULL;
+	struct seek_totals totals = {.layer = *seek_layer(from), .in_size = SPANS * SPAN,
+				     .out_size = SPANS * SPAN, .is_tar = true};
+	assert_non_null(whole);
+	device_bytes(seed, 0, whole, SPANS * SPAN);
+	assert_int_equal(digest_of(DIGEST_SHA256, whole, SPANS * SPAN + zeros, &totals.diff_id), 0);
+	assert_ok(seek_builder_create(&builder), &err);
+	for (size_t i = 0; i < SPANS; i++) {
+		struct span span;
+		seek_get(from, i, &span);
+		assert_ok(seek_builder_add(builder, &span, &err), &err);
+	}
+	assert_ok(seek_builder_finish(builder, &totals, &seek, &err), &err);
+	return seek;
+}
+
+/* Tables of SOCI stop at the end marker of a tar, where its padding begins. */
+static void test_check_whole_padded(void **state)
+{
+	static const struct {
+		enum seek_sum sum;
+		size_t zeros;
+		int code;
+	} cases[] = {
+		{SEEK_SUM_IN, 512, 0},
+		{SEEK_SUM_IN, 1 << 20, 0},
+		{SEEK_SUM_IN, (1 << 20) + 512, -EBADMSG},
+		{SEEK_SUM_IN, 511, -EBADMSG},
+		{SEEK_SUM_OUT, 512, -EBADMSG},
+	};
+	struct store *store = place_open(*state, BUDGET);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct err err = {0};
+		struct seek *plain = layer_seek(SEED + i, SPANS, SPAN, 0, cases[i].sum);
+		struct seek *seek = padded_seek(plain, SEED + i, cases[i].zeros);
+		layer_publish(store, SEED + i, seek, SPANS * SPAN);
+		struct store_layer *layer = layer_open(store, SEED + i);
+		int r = store_layer_check_whole(layer, &err);
+		if (cases[i].code < 0)
+			assert_err(r, cases[i].code, &err, "put aside");
+		else
+			assert_ok(r, &err);
+		store_layer_close(layer);
+		seek_destroy(seek);
+		seek_destroy(plain);
+	}
+	store_close(store);
+}
+
 /* Two deflate spans; the second one's window is `packed`, n bytes at 100 of the windows. */
 static struct seek *window_seek(size_t n)
 {
@@ -599,6 +654,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_other_boot_sum_in, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_is_put_aside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_check_whole, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_check_whole_padded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_windows, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_new_refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tree, setup, teardown),
