@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/layer_prepare.h"
 
+#include "fs/layer_soci.h"
 #include "fs/layer_stream.h"
 #include "fs/layer_toc.h"
 
@@ -49,6 +50,8 @@ int layer_prepare_run(const struct layer_prepare *job, struct err *err)
 		return 0;
 	if (job->request->index_use == IMAGE_INDEX_ANY) {
 		r = layer_toc_run(job, err);
+		if (r == -ENOENT)
+			r = layer_soci_run(job, err);
 		if (r != -ENOENT)
 			return r;
 	}
