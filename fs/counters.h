@@ -3,19 +3,16 @@
 
 /*
  * What a mount has done so far, counted by its server and read by anybody: the
- * structure is mapped from the file `counters` of the mount (fs/mtable.h), so
+ * structure is mapped from a file of the mount (fs/mount_stats.h), so
  * it outlives a server that crashes. Every word is on its own; readers may see
- * two of them at slightly different moments. A newer layout gets a new magic.
+ * two of them at slightly different moments.
  */
 
 #include <stdint.h>
 
 #include "base/counter.h"
 
-#define MOUNT_COUNTERS_MAGIC UINT64_C(0x31726574636c7373)
-
 struct mount_counters {
-	_Atomic uint64_t magic;		/* MOUNT_COUNTERS_MAGIC once it was set up */
 	_Atomic uint64_t reads;		/* READ requests answered */
 	_Atomic uint64_t bytes_served;	/* bytes of those answers */
 	_Atomic uint64_t cache_hits;	/* reads whose bytes were all local */

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
@@ -159,30 +158,6 @@ bool mtable_is_held(int entry_fd)
 {
 	AUTO_CLOSE int fd = openat(entry_fd, "lock", O_RDONLY | O_CLOEXEC);
 	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
-}
-
-int mtable_map(int entry_fd, struct mount_stats **ret, struct err *err)
-{
-	AUTO_CLOSE int fd = openat(entry_fd, "stats", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	uint64_t size = 0;
-	int r = fd < 0 ? -errno : file_size(fd, &size);
-	/* Never smaller: others may have it mapped. */
-	if (r == 0 && size < sizeof(struct mount_stats) &&
-	    ftruncate(fd, (off_t)sizeof(struct mount_stats)) < 0)
-		r = -errno;
-	if (r < 0)
-		return err_set(err, r, "open a mount's counters");
-	void *map = mmap(NULL, sizeof(struct mount_stats), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		return err_set(err, -errno, "map a mount's counters");
-	*ret = map;
-	return 0;
-}
-
-void mtable_unmap(struct mount_stats *stats)
-{
-	if (stats)
-		(void)munmap(stats, sizeof(*stats));
 }
 
 int mtable_remove(const char *run_dir, const char *id, struct err *err)

@@ -7,7 +7,7 @@
  *
  *   mount.json  what is mounted where (struct mtable_entry)
  *   lock        locked by the holder while it lives
- *   stats       struct mount_stats, mapped by the server and by who looks
+ *   stats       what it counts (fs/mount_stats.h)
  *   log         what holder and servers say
  *   lower/      with --rw: where the image is mounted before the overlay
  *
@@ -22,20 +22,10 @@
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/err.h"
-#include "fetcher/net_stats.h"
-#include "fetcher/pool.h"
-#include "fs/counters.h"
 
 enum {
 	MTABLE_ID_MAX = 17, /* 16 hex digits and a NUL */
 	MTABLE_ENTRIES_MAX = 65536,
-};
-
-/* Everything that is counted for a mount, in one mapped file. */
-struct mount_stats {
-	struct mount_counters mount;
-	struct net_stats net;
-	struct fetch_counters fetch;
 };
 
 struct mtable_entry {
@@ -67,10 +57,6 @@ int mtable_save(int entry_fd, const struct mtable_entry *entry, struct err *err)
 int mtable_lock(int entry_fd, int *ret_fd, struct err *err);
 /* Whether a holder lives. */
 bool mtable_is_held(int entry_fd);
-
-/* Maps the counters, shared; making the file when it is new. Unmapped by mtable_unmap(). */
-int mtable_map(int entry_fd, struct mount_stats **ret, struct err *err);
-void mtable_unmap(struct mount_stats *stats);
 
 /* Removes an entry and all it holds. */
 int mtable_remove(const char *run_dir, const char *id, struct err *err);

@@ -45,6 +45,7 @@ struct ctx {
 	/* Where requests are counted; NULL: own_net. */
 	struct net_stats *net;
 	struct net_stats own_net;
+	struct fetch_counters fetch; /* of layers that this process reads */
 };
 
 /* The table of the common options, for --help and opt_parse(); it points into ctx. */

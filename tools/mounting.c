@@ -153,3 +153,17 @@ bool mounting_is_serving(const struct mtable_entry *entry)
 	size_t n = strlen(entry->id);
 	return line.len > n && strcmp(line.data + line.len - n - 1, entry->id) == 0;
 }
+
+int mounting_clear(const char *run_dir, const struct mtable_entry *entry, int entry_fd,
+		   struct err *err)
+{
+	AUTO_CLOSE int again = -1;
+	if (mtable_is_held(entry_fd))
+		return 0;
+	/* The holder has cleaned up by itself when it could. */
+	if (mtable_open(run_dir, entry->id, &again, NULL) < 0)
+		return 0;
+	if (entry->own_upper)
+		(void)tree_remove(AT_FDCWD, entry->upper, NULL);
+	return mtable_remove(run_dir, entry->id, err);
+}

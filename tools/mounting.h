@@ -8,6 +8,7 @@
  * everything else there.
  */
 
+#include "fs/mount_stats.h"
 #include "fs/mtable.h"
 #include "tools/ctx.h"
 
@@ -38,6 +39,13 @@ int mounting_dir(const char *text, char **ret, struct err *err);
  */
 int mounting_own_upper(struct ctx *ctx, const char *id, char **ret, int *ret_lock,
 		       struct err *err);
+
+/*
+ * Removes what a mount left in the table, and its temporary upper, when its
+ * holder could not: 0 also when nothing is left, or the holder lives.
+ */
+int mounting_clear(const char *run_dir, const struct mtable_entry *entry, int entry_fd,
+		   struct err *err);
 
 /* Whether the server that an entry names still runs, and is ours. */
 bool mounting_is_serving(const struct mtable_entry *entry);

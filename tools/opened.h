@@ -6,6 +6,7 @@
 #include "tools/ctx.h"
 
 struct opened {
+	struct ctx *ctx; /* borrowed */
 	struct ref ref;
 	struct origin *origin;
 	struct digest manifest;

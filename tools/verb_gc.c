@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/num.h"
+#include "fs/mount.h"
+#include "tools/mounting.h"
 #include "tools/text.h"
 #include "tools/verb.h"
 
@@ -23,6 +27,43 @@ static void gc_options(void *state, struct opt *table)
 				&s->min_age_ms};
 }
 
+struct gc_mounts {
+	const char *run_dir;
+	const struct gc_state *state;
+	uint64_t min_age_sec, removed;
+	struct err *err;
+};
+
+/* Both of its processes died, or it never got as far as having them. */
+static bool gc_mount_is_dead(const struct gc_mounts *gc, int entry_fd,
+			     const struct mtable_entry *entry)
+{
+	if (mtable_is_held(entry_fd) || mounting_is_serving(entry))
+		return false;
+	return entry->holder > 0 || entry->created + (int64_t)gc->min_age_sec < (int64_t)time(NULL);
+}
+
+static int gc_mount(void *data, int entry_fd, const struct mtable_entry *entry)
+{
+	struct gc_mounts *gc = data;
+	if (!gc_mount_is_dead(gc, entry_fd, entry))
+		return 0;
+	gc->removed++;
+	if (gc->state->dry_run)
+		return 0;
+	/* Nobody answers there any more; where it is gone already this changes nothing. */
+	if (entry->holder > 0 && mount_check(entry->dir, NULL) == -EBUSY)
+		(void)mount_undo(entry->dir, true, NULL);
+	return mounting_clear(gc->run_dir, entry, entry_fd, gc->err);
+}
+
+/* Clears away what dead mounts left, of this machine's table. */
+static int gc_mounts(struct ctx *ctx, struct gc_mounts *gc, struct err *err)
+{
+	int r = ctx_run_dir(ctx, &gc->run_dir, err);
+	return r < 0 ? r : mtable_each(gc->run_dir, gc_mount, gc, err);
+}
+
 static int gc_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
 	const struct gc_state *s = state;
@@ -35,11 +76,15 @@ static int gc_run(struct ctx *ctx, void *state, int argc, char **argv, struct er
 	};
 	(void)argc;
 	(void)argv;
-	int r = ctx_store(ctx, &store, err);
+	struct gc_mounts mounts = {.state = s, .min_age_sec = options.min_age_sec, .err = err};
+	int r = gc_mounts(ctx, &mounts, err);
+	if (r == 0)
+		r = ctx_store(ctx, &store, err);
 	if (r == 0)
 		r = store_gc(store, &options, &result, err);
 	if (r < 0)
 		return r;
+	result.removed_entries += mounts.removed;
 	if (ctx->json) {
 		AUTO_JSON json_t *json = json_pack("{s:I,s:I,s:b}", "removed",
 						   (json_int_t)result.removed_entries, "freed_bytes",
@@ -56,7 +101,7 @@ const struct verb verb_gc = {
 	.name = "gc",
 	.args = "",
 	.summary = "remove what nothing needs from the store",
-	.teach = "Removes leftovers of interrupted work, content that was put aside as wrong, layers of\n"
+	.teach = "Removes leftovers of interrupted work and of mounts whose processes died, content that was put aside as wrong, layers of\n"
 		 "no image, and layer data past the budget; with --all also every image that is not\n"
 		 "mounted. What a mount uses stays, and what is missed later is fetched again.\n\n"
 		 "  sluice gc --all --dry-run",

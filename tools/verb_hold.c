@@ -129,12 +129,32 @@ static int hold_run_holder(struct hold *h, struct ctx *ctx, const struct hold_st
 	return holder_run(&config, err);
 }
 
+/* What it counted goes to the image. */
+static int hold_count(const struct hold *h, struct ctx *ctx, struct err *err)
+{
+	struct store *store = NULL;
+	struct mount_stats *mine = NULL, *image = NULL;
+	int r = ctx_store(ctx, &store, err);
+	if (r == 0)
+		r = mount_stats_map(h->entry_fd, &mine, err);
+	if (r == 0)
+		r = image_stats_map(store, &h->entry.manifest, &image, err);
+	if (r == 0)
+		mount_stats_add(image, mine);
+	mount_stats_unmap(mine);
+	mount_stats_unmap(image);
+	return r;
+}
+
 /* What the mount leaves behind when it ends. */
-static void hold_clean(struct hold *h)
+static void hold_clean(struct hold *h, struct ctx *ctx)
 {
 	struct err err = {0};
-	int r = 0;
-	if (h->overlaid && h->entry.own_upper)
+	int r = hold_count(h, ctx, &err);
+	if (r < 0)
+		log_debug("%s: count: %s", h->entry.dir, err_text(&err));
+	r = 0;
+	if (h->entry.own_upper)
 		r = tree_remove(AT_FDCWD, h->entry.upper, &err);
 	if (r == 0)
 		r = mtable_remove(h->run_dir, h->entry.id, &err);
@@ -158,7 +178,7 @@ static int hold_run(struct ctx *ctx, void *state, int argc, char **argv, struct 
 		(void)mount_undo(h.entry.dir, true, NULL);
 	/* One that was given up stays until 'sluice umount', which needs the entry to find it. */
 	if (r != -ECONNABORTED || h.overlaid)
-		hold_clean(&h);
+		hold_clean(&h, ctx);
 	return r;
 }
 

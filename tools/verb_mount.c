@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "fs/holder.h"
 #include "fs/mount.h"
 #include "tools/mounting.h"
@@ -78,14 +79,14 @@ static int mount_verb_enter(struct ctx *ctx, const struct mount_state *s, const 
 	if (r == 0 && s->rw)
 		r = mtable_save(*ret_fd, entry, err);
 	if (r == 0)
-		r = mtable_map(*ret_fd, &stats, err);
+		r = mount_stats_map(*ret_fd, &stats, err);
 	if (r < 0)
 		return r;
 	counter_add(&stats->net.requests, counter_get(&ctx->net->requests));
 	counter_add(&stats->net.bytes, counter_get(&ctx->net->bytes));
 	counter_add(&stats->net.retries, counter_get(&ctx->net->retries));
 	counter_add(&stats->net.token_refreshes, counter_get(&ctx->net->token_refreshes));
-	mtable_unmap(stats);
+	mount_stats_unmap(stats);
 	return 0;
 }
 
@@ -158,6 +159,8 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	r = mount_verb_enter(ctx, s, run_dir, &entry, &entry_fd, err);
 	if (r == 0)
 		r = mount_verb_start(ctx, s, &entry, entry_fd, err);
+	if (r < 0 && entry.own_upper && entry.upper)
+		(void)tree_remove(AT_FDCWD, entry.upper, NULL);
 	if (r < 0 && entry.id[0] != '\0')
 		(void)mtable_remove(run_dir, entry.id, NULL);
 	return r < 0 ? err_prefix(err, r, "mount %s on %s", argv[0], argv[1]) : 0;

@@ -22,7 +22,7 @@ static void serve_finish(struct serve *s)
 	image_close(s->image);
 	origin_destroy(s->origin);
 	ref_finish(&s->ref);
-	mtable_unmap(s->stats);
+	mount_stats_unmap(s->stats);
 	mtable_entry_finish(&s->entry);
 	cleanup_close(&s->entry_fd);
 	cleanup_close(&s->upper_fd);
@@ -40,7 +40,7 @@ static int serve_open(struct serve *s, struct ctx *ctx, const char *id, struct e
 	if (r == 0)
 		r = mtable_load(s->entry_fd, &s->entry, err);
 	if (r == 0)
-		r = mtable_map(s->entry_fd, &s->stats, err);
+		r = mount_stats_map(s->entry_fd, &s->stats, err);
 	if (r < 0)
 		return r;
 	ctx->net = &s->stats->net;

@@ -28,17 +28,17 @@ static void stats_add(struct stats_sum *sum, const struct mount_stats *s)
 	sum->misses += counter_get(&s->mount.cache_misses);
 	sum->reads += counter_get(&s->mount.reads);
 	sum->takeovers += counter_get(&s->mount.takeovers);
-	sum->mounts++;
 }
 
 static int stats_add_mount(int entry_fd, struct stats_sum *sum, struct err *err)
 {
 	struct mount_stats *stats = NULL;
-	int r = mtable_map(entry_fd, &stats, err);
+	int r = mount_stats_map(entry_fd, &stats, err);
 	if (r < 0)
 		return r;
 	stats_add(sum, stats);
-	mtable_unmap(stats);
+	sum->mounts++;
+	mount_stats_unmap(stats);
 	return 0;
 }
 
@@ -180,6 +180,12 @@ static int stat_image(struct ctx *ctx, const char *text, const char *run_dir, st
 	int r = opened_start(ctx, text, &opened, err);
 	if (r < 0)
 		return r;
+	struct mount_stats *past = NULL;
+	r = image_stats_map(ctx->store, &opened.manifest, &past, err);
+	if (r < 0)
+		return r;
+	stats_add(&sum, past);
+	mount_stats_unmap(past);
 	struct stat_of_image of = {.manifest = &opened.manifest, .sum = &sum, .err = err};
 	r = mtable_each(run_dir, stat_one_mount, &of, err);
 	return r < 0 ? r : stat_tell(ctx, opened.image, &opened.manifest, &sum, err);
@@ -212,7 +218,8 @@ const struct verb verb_stat = {
 	.summary = "tell what an image or a mount has cost so far",
 	.teach = "For a mount (DIR): bytes fetched of bytes total, bytes served, requests, spans that are\n"
 		 "local, cache hits, retries and errors, and for each layer where its index came from.\n"
-		 "For an IMAGE: the same over all its mounts that are there now.",
+		 "For an IMAGE: the same over all its mounts, past and present, and all commands that\n"
+		 "read it.",
 	.min_words = 1,
 	.max_words = 1,
 	.run = stat_run,

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "fs/mount.h"
 #include "tools/mounting.h"
 #include "tools/verb.h"
@@ -31,22 +29,6 @@ static void umount_wait(int entry_fd)
 	deadline_t deadline = deadline_in_ms(UMOUNT_WAIT_MS);
 	while (mtable_is_held(entry_fd) && !deadline_passed(deadline))
 		clock_sleep_ms(UMOUNT_STEP_MS, deadline);
-}
-
-/* A mount whose processes died leaves its entry, and the kernel's dead end. */
-static int umount_clear(const char *run_dir, const struct mtable_entry *entry, int entry_fd,
-			struct err *err)
-{
-	int again = -1;
-	if (mtable_is_held(entry_fd))
-		return 0;
-	/* The holder has cleaned up by itself when it could. */
-	if (mtable_open(run_dir, entry->id, &again, NULL) < 0)
-		return 0;
-	cleanup_close(&again);
-	if (entry->own_upper)
-		(void)tree_remove(AT_FDCWD, entry->upper, NULL);
-	return mtable_remove(run_dir, entry->id, err);
 }
 
 static int umount_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
@@ -76,7 +58,7 @@ static int umount_run(struct ctx *ctx, void *state, int argc, char **argv, struc
 	if (s->lazy)
 		return 0;
 	umount_wait(entry_fd);
-	return umount_clear(run_dir, &entry, entry_fd, err);
+	return mounting_clear(run_dir, &entry, entry_fd, err);
 }
 
 const struct verb verb_umount = {
