@@ -63,12 +63,12 @@ struct http {
 };
 
 struct direction {
-	int from, to;		   /* borrowed from the connection */
+	int from, to; /* borrowed from the connection */
 	struct piece *first, **last;
 	size_t queued;
-	int64_t not_before;	   /* nothing is sent earlier: the handshake */
-	bool ended, shut;	   /* the sender has, and the receiver has been told */
-	bool blocked;		   /* the receiver has no room just now */
+	int64_t not_before; /* nothing is sent earlier: the handshake */
+	bool ended, shut;   /* the sender has, and the receiver has been told */
+	bool blocked;       /* the receiver has no room just now */
 	struct http http;
 };
 
@@ -87,7 +87,7 @@ struct link {
 	int epoll, listener, signals; /* owned */
 	struct sockaddr_in target;
 	int64_t rtt, byte_ns_up_free, byte_ns_down_free; /* when the wire is free again */
-	uint64_t rate;					   /* bytes a second, 0: unlimited */
+	uint64_t rate;                                   /* bytes a second, 0: unlimited */
 	uint64_t depth_done; /* the deepest request whose answer has arrived */
 	struct counters counters;
 	struct connection connections[CONNECTIONS_MAX];
@@ -421,7 +421,8 @@ static int run(struct link *link)
 
 static int listen_on(uint16_t port, struct sockaddr_in *ret)
 {
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port),
+	struct sockaddr_in at = {.sin_family = AF_INET,
+				 .sin_port = htons(port),
 				 .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
 	socklen_t len = sizeof(at);
 	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -522,7 +523,8 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	if (to == 0 || optind != argc) {
-		(void)fprintf(stderr, "link --to PORT [--listen PORT] [--rtt-ms N] [--rate BYTES]\n");
+		(void)fprintf(stderr,
+			      "link --to PORT [--listen PORT] [--rtt-ms N] [--rate BYTES]\n");
 		return 2;
 	}
 	sigset_t mask;
@@ -538,7 +540,8 @@ int main(int argc, char **argv)
 		die("start");
 	watch(&link, link.listener, EPOLLIN, &link.listener, EPOLL_CTL_ADD);
 	watch(&link, link.signals, EPOLLIN, &link.signals, EPOLL_CTL_ADD);
-	link.target = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(to),
+	link.target = (struct sockaddr_in){.sin_family = AF_INET,
+					   .sin_port = htons(to),
 					   .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
 	int64_t rtt = calibrate(&link, &at);
 	link.counters = (struct counters){0};

@@ -131,9 +131,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	AUTO_CLOSE int fd = open(argv[2], O_RDONLY | O_CLOEXEC);
-	int r = fd < 0 ? err_set(&err, -errno, "open %s", argv[2]) :
-		index  ? index_file(fd, &err) :
-			 need(fd, &err);
+	int r = fd < 0  ? err_set(&err, -errno, "open %s", argv[2])
+		: index ? index_file(fd, &err)
+			: need(fd, &err);
 	if (r < 0)
 		(void)fprintf(stderr, "spans: %s\n", err_text(&err));
 	return r < 0;
