@@ -5,6 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#ifdef __clang_analyzer__
+#undef err_set
+#undef err_say
+#undef err_prefix
+#endif
+
 __attribute__((format(printf, 3, 0)))
 static void err_vformat(char *out, size_t size, const char *fmt, va_list ap)
 {

@@ -32,3 +32,16 @@ int err_copy(struct err *err, const struct err *from);
 
 /* The text, or the meaning of the code where no text was given. Borrowed from err. */
 const char *err_text(const struct err *err);
+
+#ifdef __clang_analyzer__
+/* It sees one file at a time, and has to be told that what goes in comes out. */
+#define ERR_RETURNS_R(fn, err, r, ...)                    \
+	({                                                \
+		int r_ = (r);                             \
+		(void)(fn)((err), r_, __VA_ARGS__);       \
+		r_;                                       \
+	})
+#define err_set(err, r, ...)	ERR_RETURNS_R(err_set, err, r, __VA_ARGS__)
+#define err_say(err, r, ...)	ERR_RETURNS_R(err_say, err, r, __VA_ARGS__)
+#define err_prefix(err, r, ...) ERR_RETURNS_R(err_prefix, err, r, __VA_ARGS__)
+#endif

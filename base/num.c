@@ -83,7 +83,7 @@ int size_parse(const char *text, uint64_t *ret)
 int duration_parse(const char *text, uint64_t *ret_ms)
 {
 	static const struct unit units[] = {
-		{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 3600 * 1000},
+		{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000},
 	};
 	return scaled_parse(text, units, ARRAY_LEN(units), ret_ms);
 }

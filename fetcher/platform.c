@@ -113,10 +113,10 @@ static bool platform_of(const struct descriptor *entry, struct platform *ret)
 	    (variant && strlen(variant) >= PLATFORM_PART_MAX))
 		return false;
 	*ret = (struct platform){0};
-	(void)strcpy(ret->os, os);
-	(void)strcpy(ret->arch, arch);
+	memcpy(ret->os, os, strlen(os) + 1);
+	memcpy(ret->arch, arch, strlen(arch) + 1);
 	if (variant)
-		(void)strcpy(ret->variant, variant);
+		memcpy(ret->variant, variant, strlen(variant) + 1);
 	platform_normalise(ret);
 	return true;
 }

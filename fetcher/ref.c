@@ -155,9 +155,8 @@ static size_t host_length(const char *name)
 
 static bool looks_like_image_id(const char *name)
 {
-	if (strlen(name) != 2 * SHA256_BYTES)
-		return false;
-	return strspn(name, "0123456789abcdef") == 2 * SHA256_BYTES;
+	const size_t n = (size_t)2 * SHA256_BYTES;
+	return strlen(name) == n && strspn(name, "0123456789abcdef") == n;
 }
 
 static int split_name(const char *text, const char *name, struct ref *ref, struct err *err)

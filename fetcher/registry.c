@@ -219,8 +219,9 @@ struct server *registry_next(struct registry *reg, enum capability can, struct w
 {
 	/* Two rounds: those that answer, then those that lately did not. */
 	while (walk->pos < 2 * reg->n_servers) {
-		size_t i = walk->pos % reg->n_servers;
-		bool last_round = walk->pos++ >= reg->n_servers;
+		bool last_round = walk->pos >= reg->n_servers;
+		size_t i = last_round ? walk->pos - reg->n_servers : walk->pos;
+		walk->pos++;
 		struct server *server = &reg->servers[i];
 		deadline_t until = atomic_load(&server->down_until);
 		bool down = until != 0 && !deadline_passed(until);

@@ -376,8 +376,9 @@ static int holder_init(struct holder *h, const struct holder_config *config, str
 	(void)sigaddset(&mine, SIGHUP);
 	(void)sigaddset(&mine, SIGINT);
 	(void)sigaddset(&mine, SIGTERM);
-	if (sigprocmask(SIG_BLOCK, &mine, NULL) < 0)
-		return err_set(err, -errno, "start the holder");
+	int r = -pthread_sigmask(SIG_BLOCK, &mine, NULL);
+	if (r < 0)
+		return err_set(err, r, "start the holder");
 	h->signal_fd = signalfd(-1, &mine, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (h->signal_fd < 0)
 		return err_set(err, -errno, "start the holder");

@@ -81,7 +81,7 @@ static void __attribute__((noreturn)) child_exec(const struct holder_exec *exec)
 {
 	sigset_t none;
 	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 	if (exec->new_session)
 		(void)setsid();
 	int program = fcntl(exec->program_fd, F_DUPFD_CLOEXEC, FD_PARK);

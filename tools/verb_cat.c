@@ -37,7 +37,7 @@ static int cat_file(struct ctx *ctx, struct opened *opened, const char *path, st
 		if (off < inode.size && erofs_map(tree, &inode, off, &next) == 0 && next.device > 0 &&
 		    !next.hole && next.device <= n)
 			source_advise(sources[next.device - 1], next.dev_off + (off - next.off),
-				      u64_min(next.len - (off - next.off), 8 * CAT_STEP));
+				      u64_min(next.len - (off - next.off), 8 * (uint64_t)CAT_STEP));
 	}
 	return 0;
 }
