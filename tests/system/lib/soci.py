@@ -2,6 +2,7 @@
 """SOCI indexes for gzip layers, written from the format's facts: nothing in Debian makes them."""
 import ctypes
 import ctypes.util
+import gzip
 import hashlib
 import io
 import json
@@ -40,7 +41,10 @@ def libz():
 
 
 def checkpoints(compressed, size, span=SPAN_BYTES):
-    """(uncompressed bytes, [(in, out, bits, window)]) of one gzip member, at block boundaries."""
+    """
+    (uncompressed bytes, [(in, out, bits, window)]), at block boundaries. As SOCI does it, further
+    gzip members belong to the last span of the first.
+    """
     z, stream = libz(), ZStream()
     source = ctypes.create_string_buffer(compressed, len(compressed))
     output = ctypes.create_string_buffer(size + 1)
@@ -59,9 +63,8 @@ def checkpoints(compressed, size, span=SPAN_BYTES):
         if not points or out - points[-1][1] >= span:
             window = output.raw[max(0, out - WINDOW_BYTES):out].rjust(WINDOW_BYTES, b"\0")
             points.append((stream.total_in, out, kind & UNUSED_BITS, window))
-    assert stream.total_in == len(compressed), "more than one member"
     z.inflateEnd(ctypes.byref(stream))
-    return output.raw[:stream.total_out], points
+    return gzip.decompress(compressed), points
 
 
 class Flat:
@@ -147,21 +150,39 @@ def file_metadata(member):
             ("i64", member.devmajor), ("i64", member.devminor), xattrs or None)
 
 
-def ztoc(compressed, size, span=SPAN_BYTES):
-    """The zTOC of a gzip layer with `size` uncompressed bytes."""
-    tar, points = checkpoints(compressed, size, span)
-    digests = []
-    for number, (start, _, bits, _) in enumerate(points):
-        last = number + 1 == len(points)
-        end = len(compressed) if last else points[number + 1][0]
-        digests.append("sha256:" + hashlib.sha256(compressed[start - (bits != 0):end]).hexdigest())
-    packed = struct.pack("<iq", len(points), span)
-    packed += b"".join(struct.pack("<qqB", i, o, b) + window for i, o, b, window in points)
+def toc(tar):
+    """(files, bytes up to the end marker): SOCI does not count the padding behind it."""
     with tarfile.open(fileobj=io.BytesIO(tar), encoding="utf-8", errors="surrogateescape") as t:
-        metadata = [file_metadata(member) for member in t]
+        files = [file_metadata(member) for member in t]
+        return files, t.offset + 2 * tarfile.BLOCKSIZE
+
+
+def span_digests(compressed, ranges):
+    return ["sha256:" + hashlib.sha256(compressed[start:end]).hexdigest() for start, end in ranges]
+
+
+def write(compressed, tar, algorithm, digests, checkpoint_bytes):
+    files, size = toc(tar)
     return Flat().finish((
-        "0.9", "Sluice's tests", ("i64", len(compressed)), ("i64", len(tar)), (metadata,),
-        (None, ("i32", len(points) - 1), digests, packed)))
+        "0.9", "Sluice's tests", ("i64", len(compressed)), ("i64", size), (files,),
+        (algorithm and ("i8", algorithm), ("i32", len(digests) - 1), digests, checkpoint_bytes)))
+
+
+def ztoc(compressed, size, span=SPAN_BYTES, zinfo=2):
+    """The zTOC of a gzip layer with `size` uncompressed bytes; zinfo 1 has no first checkpoint."""
+    tar, points = checkpoints(compressed, size, span)
+    starts = [start - (bits != 0) for start, _, bits, _ in points]
+    ends = [start for start, _, _, _ in points[1:]] + [len(compressed)]
+    packed = struct.pack("<iq", len(points), span)
+    packed += b"".join(struct.pack("<qqB", i, o, b) + window
+                       for i, o, b, window in points[1 if zinfo == 1 else 0:])
+    return write(compressed, tar, None, span_digests(compressed, zip(starts, ends)), packed)
+
+
+def ztoc_of_tar(tar, span=SPAN_BYTES):
+    """The zTOC of an uncompressed layer."""
+    ranges = [(at, at + span) for at in range(0, len(tar), span)]
+    return write(tar, tar, 2, span_digests(tar, ranges), struct.pack("<iqq", 2, span, len(tar)))
 
 
 def layer_descriptor(blob, layer, span=SPAN_BYTES):
@@ -171,19 +192,22 @@ def layer_descriptor(blob, layer, span=SPAN_BYTES):
                             ANNOTATION + "span-size": str(span)}}
 
 
-def publish(server, repository, tag, layer_bytes, sizes, version=1, change=bytes):
+def publish(server, repository, tag, layer_bytes, sizes, version=1, change=bytes, make=ztoc):
     """
-    Puts a SOCI index beside repository:tag. layer_bytes and sizes: the compressed bytes and the
-    uncompressed size of each layer; change may spoil a zTOC. Returns the index's digest.
+    Puts a SOCI index beside repository:tag. layer_bytes and sizes: the compressed bytes (None: the
+    index leaves the layer out) and the uncompressed size of each layer; change may spoil a zTOC.
+    Returns the index's digest.
     """
     digest, data = server.get_manifest(repository, tag)
     document, config_type = json.loads(data), INDEX_V1 if version == 1 else INDEX_V2
-    blobs = [change(ztoc(b, s)) for b, s in zip(layer_bytes, sizes)]
+    indexed = [n for n, b in enumerate(layer_bytes) if b is not None]
+    blobs = [change(make(layer_bytes[n], sizes[n])) for n in indexed]
     for blob in blobs:
         server.put_blob(repository, blob)
     config = {"mediaType": config_type, "digest": server.put_blob(repository, b"{}"), "size": 2}
     index = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config,
-             "layers": [layer_descriptor(b, l) for b, l in zip(blobs, document["layers"])],
+             "layers": [layer_descriptor(blob, document["layers"][n])
+                        for blob, n in zip(blobs, indexed)],
              "annotations": {ANNOTATION + "build-tool-identifier": "Sluice's tests"}}
     subject = {"mediaType": document["mediaType"], "digest": digest, "size": len(data)}
     if version == 1:
