@@ -88,7 +88,8 @@ static int prepare_resolve(struct prepare *p, struct err *err)
 		r = image_resolve(request->origin, request->platform, request->pinned,
 				  deadline_in_ms(p->timeout_ms), &p->image, err);
 	else
-		(void)err_say(err, r, "it is not in the store, and nothing may be fetched");
+		(void)err_say(err, r, "it is not in the store, and nothing may be fetched: "
+					 "pull it while its registry can be reached");
 	if (r == 0 || !origin_is_away(r))
 		return r;
 
@@ -305,7 +306,7 @@ static int prepare_bundle(struct prepare *p, struct err *err)
 	if (r == 0)
 		r = bundle_install(p, bundle, &desc.digest, err);
 	if (r < 0)
-		return err_prefix(err, r, "use the image's index");
+		return err_prefix(err, r, "use the image's index, which --no-index avoids");
 	p->record.from_bundle = true;
 	return 1;
 }

@@ -15,7 +15,8 @@ struct stream {
 	struct tree *tree;	       /* owned */
 	uint64_t done;		       /* compressed bytes */
 	struct err *err;
-	struct err sink_err; /* what a sink refused: the origin only knows that one did */
+	/* What was refused on the way: whoever is before it only knows that it was. */
+	struct err index_err, sink_err;
 };
 
 static void stream_finish(struct stream *s)
@@ -42,7 +43,7 @@ static int stream_windows(void *data, const void *bytes, size_t n)
 static int stream_in(void *data, const void *bytes, size_t n)
 {
 	struct stream *s = data;
-	int r = indexer_push(s->indexer, bytes, n, &s->sink_err);
+	int r = indexer_push(s->indexer, bytes, n, &s->index_err);
 	s->done += n;
 	if (r == 0 && s->config->progress)
 		s->config->progress(s->config->progress_data, s->done);
@@ -108,6 +109,8 @@ int layer_stream_run(const struct layer_stream *config, struct err *err)
 		r = stream_publish(&s);
 	if (r < 0 && s.sink_err.code == r)
 		(void)err_copy(err, &s.sink_err);
+	else if (r < 0 && s.index_err.code == r)
+		(void)err_copy(err, &s.index_err);
 	stream_finish(&s);
 	if (r < 0)
 		return err_prefix(err, r, "layer %s", digest_str(&config->layer->digest, text.s));

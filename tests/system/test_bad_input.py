@@ -53,6 +53,12 @@ def assert_clean(sluice):
         sluice("fsck", "--deep")
 
 
+def assert_nothing(sluice):
+    """Not even a part of a layer was kept."""
+    assert_clean(sluice)
+    assert not list(sluice.store.glob("layers/*/*")) + list(sluice.store.glob("images/*/tree*"))
+
+
 class TestNames:
     @pytest.mark.parametrize("image, words", (
         ("localhost:1/UPPER", "UPPER"),
@@ -72,7 +78,8 @@ class TestNames:
 
     def test_no_such_tag(self, sluice, target, plain_registry, good):
         plain_registry.push(f"oci:{good.place}:latest", "bad/tags:latest")
-        sluice.refuses("mount", f"{plain_registry.host}/bad/tags:none", target, words="bad/tags:none")
+        sluice.refuses("mount", f"{plain_registry.host}/bad/tags:none", target,
+                       words=["bad/tags:none", "no such image"])
 
     def test_no_such_platform(self, sluice, target, layout):
         layout.tag(layout.index([layout.manifest([layers.top()])]))
@@ -82,16 +89,17 @@ class TestNames:
     def test_wrong_credentials(self, sluice, target, token_registry, good):
         image = token_registry.push(f"oci:{good.place}:latest", "bad/login:latest")
         token_registry.write_credentials(sluice.home, password="wrong")
-        said = sluice.refuses("mount", image, target, words=token_registry.host)
+        said = sluice.refuses("mount", image, target,
+                              words=[token_registry.host, "refuses the credentials", "--creds"])
         assert ":wrong" not in said and registry.PASSWORD not in said
 
     def test_no_credentials(self, sluice, target, token_registry, good):
         image = token_registry.push(f"oci:{good.place}:latest", "bad/login:latest")
-        sluice.refuses("mount", image, target, words=token_registry.host)
+        sluice.refuses("mount", image, target, words=[token_registry.host, "anonymous"])
 
     def test_unreachable_registry(self, sluice, target):
         host = f"localhost:{run.free_port()}"
-        sluice.refuses("mount", f"{host}/demo:latest", target, words=host)
+        sluice.refuses("mount", f"{host}/demo:latest", target, words=[host, "connect"])
 
     def test_schema_1_by_name(self, sluice, target, layout):
         document = {"schemaVersion": 1, "name": "demo", "tag": "latest", "architecture": "amd64",
@@ -181,21 +189,23 @@ class TestDigests:
         image = own_registry.push(f"oci:{good.place}:latest", "demo:latest")
         digest, data = own_registry.get_manifest("demo", "latest")
         own_registry.blob_file(digest).write_bytes(data.replace(b"layer", b"LAYER", 1))
-        sluice.refuses("mount", f"{image.rsplit(':', 1)[0]}@{digest}", target, words=digest)
+        sluice.refuses("mount", f"{image.rsplit(':', 1)[0]}@{digest}", target,
+                       words=[digest, "corrupt"])
         assert_clean(sluice)
 
     def test_config(self, sluice, target, good, layout):
         config = manifest(good)["config"]["digest"]
         flip(layout.blob_path(config), 30)
-        sluice.refuses("mount", f"oci:{good.place}", target, words=config)
+        sluice.refuses("mount", f"oci:{good.place}", target, words=[config, "corrupt"])
         assert_clean(sluice)
 
     def test_layer(self, sluice, target, good):
         """A flipped byte in a layer that has to be streamed shows at the mount."""
         layer = manifest(good)["layers"][0]["digest"]
         flip(good.blob_path(layer), 200_000)
-        sluice.refuses("mount", f"oci:{good.place}", target, words=layer)
+        sluice.refuses("mount", f"oci:{good.place}", target, words=[layer, "corrupt"])
         assert_clean(sluice)
+        assert not (sluice.store / "layers" / layer.replace(":", "-")).exists()
 
     def test_span(self, sluice, another_sluice, own_registry, good):
         """With the index in the registry, it shows at the read: EIO, and nothing is kept."""
@@ -233,8 +243,9 @@ class TestCompression:
         tar = layers.top()
         image = one_layer(layout, compress(tar)[:keep] if kind != "tar" else tar[:700 + keep],
                           media_type, registry.digest_of(tar))
-        sluice.refuses("mount", image, target, words="layer")
-        assert_clean(sluice)
+        said = sluice.refuses("mount", image, target, words="layer")
+        assert any(words in said for words in ("truncated", "the tar ends at", "corrupt"))
+        assert_nothing(sluice)
 
     @pytest.mark.parametrize("kind", ("gzip", "zstd"))
     def test_corrupt(self, sluice, target, layout, kind):
@@ -243,13 +254,13 @@ class TestCompression:
         data = bytearray(compress(tar))
         data[len(data) // 2:len(data) // 2 + 8] = b"\xff" * 8
         image = one_layer(layout, bytes(data), media_type, registry.digest_of(tar))
-        sluice.refuses("mount", image, target, words="layer")
-        assert_clean(sluice)
+        sluice.refuses("mount", image, target, words=["layer", "corrupt"])
+        assert_nothing(sluice)
 
     def test_wrong_diff_id(self, sluice, target, layout):
         image = one_layer(layout, layers.gzip_one(layers.top()), diff_id="sha256:" + "0" * 64)
         sluice.refuses("mount", image, target, words="sha256:" + "0" * 64)
-        assert_clean(sluice)
+        assert_nothing(sluice)
 
     def test_other_compression_than_said(self, sluice, layout):
         """Content decides, as in every other tool."""
@@ -284,25 +295,27 @@ def endless_pax():
 
 
 HOSTILE = {
-    "dot dot": lambda: tar_of({"name": "../escape"}),
-    "dot dot inside": lambda: tar_of({"name": "a/../../escape"}),
-    "bare whiteout": lambda: tar_of({"name": "a/.wh."}),
-    "whiteout of dot dot": lambda: tar_of({"name": "a/.wh..."}),
-    "hardlink outside": lambda: tar_of(
+    ("dot dot", "the component \"..\""): lambda: tar_of({"name": "../escape"}),
+    ("dot dot inside", "the component \"..\""): lambda: tar_of({"name": "a/../../escape"}),
+    ("bare whiteout", "a whiteout must hide a name"): lambda: tar_of({"name": "a/.wh."}),
+    ("whiteout of dot dot", "a whiteout must hide a name"): lambda: tar_of({"name": "a/.wh..."}),
+    ("hardlink outside", "the component \"..\""): lambda: tar_of(
         {"name": "a", "type_": tarfile.LNKTYPE, "link": "../../etc/passwd"}),
-    "hardlink to nothing": lambda: tar_of({"name": "a", "type_": tarfile.LNKTYPE, "link": "none"}),
-    "hardlink to a directory": lambda: tar_of(
+    ("hardlink to nothing", "target none is in no lower layer"): lambda: tar_of(
+        {"name": "a", "type_": tarfile.LNKTYPE, "link": "none"}),
+    ("hardlink to a directory", "its target d is a directory"): lambda: tar_of(
         {"name": "d", "type_": tarfile.DIRTYPE}, {"name": "a", "type_": tarfile.LNKTYPE, "link": "d"}),
-    "trusted attribute": lambda: tar_of(
+    ("trusted attribute", "xattr trusted.overlay.opaque"): lambda: tar_of(
         {"name": "a", "xattrs": {"trusted.overlay.opaque": b"y"}}),
-    "file below a file": lambda: tar_of({"name": "a"}, {"name": "a/b"}),
-    "name of 256 bytes": lambda: tar_of({"name": "n" * 256}),
-    "deep": lambda: tar_of({"name": "/".join("d" * 5000)}),
-    "bad checksum": lambda: bytes([b ^ (i == 150) for i, b in enumerate(tar_of({"name": "a"}))]),
-    "endless extended header": endless_pax,
-    "negative size": lambda: raw_size(b"\xff" * 12),
-    "huge size": lambda: raw_size(b"\x80" + b"\x7f" * 11),
-    "not a tar": lambda: b"this is not a tar" * 100,
+    ("file below a file", "a/b lies below a file"): lambda: tar_of({"name": "a"}, {"name": "a/b"}),
+    ("name of 256 bytes", "longer than 255"): lambda: tar_of({"name": "n" * 256}),
+    ("deep", "deeper than 1024"): lambda: tar_of({"name": "/".join("d" * 5000)}),
+    ("bad checksum", "the checksum of the header is wrong"): lambda: bytes(
+        [b ^ (i == 150) for i, b in enumerate(tar_of({"name": "a"}))]),
+    ("endless extended header", "longer than 1048576"): endless_pax,
+    ("negative size", "size in the header is out of range"): lambda: raw_size(b"\xff" * 12),
+    ("huge size", "size in the header is out of range"): lambda: raw_size(b"\x80" + b"\x7f" * 11),
+    ("not a tar", "the checksum of the header is wrong"): lambda: b"this is not a tar" * 100,
 }
 
 
@@ -315,12 +328,13 @@ def raw_size(field):
 
 
 class TestHostileTars:
-    @pytest.mark.parametrize("what", HOSTILE)
-    def test_refused(self, sluice, target, layout, what):
-        tar = HOSTILE[what]()
+    @pytest.mark.parametrize("what, words", HOSTILE)
+    def test_refused(self, sluice, target, layout, what, words):
+        tar = HOSTILE[what, words]()
         image = one_layer(layout, layers.gzip_one(tar), diff_id=registry.digest_of(tar))
-        sluice.refuses("mount", image, target, words="layer")
+        sluice.refuses("mount", image, target, words=["layer", words])
         assert_clean(sluice)
+        assert not list(sluice.store.glob("images/*/tree.erofs"))
 
     def test_bomb(self, sluice, target, layout):
         """A quarter of a gibibyte of zeros in a small layer is an honest file."""
@@ -383,4 +397,43 @@ class TestTables:
         image = self.broken(gallery, tmp_path / "broken", change)
         failed = read_all(sluice.mount(image))
         assert failed and set(failed.values()) == {errno.EIO}
+        assert_clean(sluice)
+
+
+class TestIndex:
+    """Sluice's own index in the registry, tampered with where a registry could."""
+
+    @pytest.fixture
+    def published(self, another_sluice, own_registry, good):
+        """(the image, the file that holds the index's blob of a kind)"""
+        image = own_registry.push(f"oci:{good.place}:latest", "demo:latest")
+        another_sluice("index", "push", image)
+        digest, _ = own_registry.get_manifest("demo", "latest")
+        _, listed = own_registry.get_manifest("demo", digest.replace(":", "-"))
+        artifact = json.loads(listed)["manifests"][0]["digest"]
+        _, data = own_registry.get_manifest("demo", artifact)
+        return image, {layer["mediaType"]: layer["digest"] for layer in json.loads(data)["layers"]}
+
+    def test_bundle(self, sluice, target, own_registry, published):
+        image, blobs = published
+        digest = next(d for kind, d in blobs.items() if "bundle" in kind)
+        flip(own_registry.blob_file(digest), 200)
+        sluice.refuses("mount", image, target, words=["index", digest])
+        assert_clean(sluice)
+        assert not list(sluice.store.glob("layers/*/seek"))
+        # The layers themselves are still good.
+        assert read_all(sluice.mount(image, "--no-index")) == {}
+
+    def test_windows(self, sluice, own_registry, published):
+        image, blobs = published
+        digest = next(d for kind, d in blobs.items() if "windows" in kind)
+        file = own_registry.blob_file(digest)
+        whole = file.read_bytes()
+        for offset in range(0, len(whole), 64):
+            flip(file, offset)
+        mounted = sluice.mount(image)
+        failed = read_all(mounted)
+        assert set(failed.values()) == {errno.EIO}
+        file.write_bytes(whole)
+        assert read_all(mounted) == {}
         assert_clean(sluice)
