@@ -132,8 +132,7 @@ static int pack_window(struct ztoc_cut *cut, const uint8_t *window, struct span 
 	uint8_t packed[SEEK_WINDOW_PACKED_MAX];
 	if (!window)
 		return 0;
-	size_t n = ZSTD_compressCCtx(cut->zstd, packed, sizeof(packed), window, SEEK_WINDOW_BYTES,
-				     WINDOW_LEVEL);
+	size_t n = ZSTD_compress2(cut->zstd, packed, sizeof(packed), window, SEEK_WINDOW_BYTES);
 	if (ZSTD_isError(n))
 		return err_say(err, -EIO, "pack a window: %s", ZSTD_getErrorName(n));
 	span->win_off = cut->windows_size;
@@ -261,7 +260,10 @@ int ztoc_seek(const struct ztoc *ztoc, const struct digest *layer, const struct 
 	AUTO_FINISH(ztoc_cut) struct ztoc_cut cut = {.ztoc = ztoc, .windows = windows};
 	int r = seek_builder_create(&cut.builder);
 	cut.zstd = ZSTD_createCCtx();
-	if (r < 0 || !cut.zstd)
+	/* What comes out of a span is not checked, so its window has to be. */
+	if (r < 0 || !cut.zstd ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(cut.zstd, ZSTD_c_compressionLevel, WINDOW_LEVEL)) ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(cut.zstd, ZSTD_c_checksumFlag, 1)))
 		return err_set(err, -ENOMEM, "read a zTOC");
 	r = ztoc->codec == ZTOC_GZIP ? gzip_spans(&cut, err) : tar_spans(&cut, err);
 	if (r == 0) {

@@ -357,6 +357,15 @@ static void spans_check(const struct seek *seek, const struct buf *windows, cons
 		if (s.win_len)
 			assert_ok(span_window_unpack(scratch, windows->data + s.win_off, s.win_len,
 						     window, &err), &err);
+		if (s.win_len) {
+			/* A window that rots is noticed by itself. */
+			uint8_t rubbish[SEEK_WINDOW_BYTES];
+			windows->data[s.win_off + s.win_len / 2] ^= 1;
+			assert_err(span_window_unpack(scratch, windows->data + s.win_off, s.win_len,
+						      rubbish, &err),
+				   -EBADMSG, &err, "a packed window is corrupt");
+			windows->data[s.win_off + s.win_len / 2] ^= 1;
+		}
 		assert_ok(span_decode(scratch, seek, i, gz->data + s.in_off, s.in_len,
 				      s.win_len ? window : NULL, out, &err), &err);
 		assert_int_equal(s.out_off, done);
