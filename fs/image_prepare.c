@@ -19,6 +19,7 @@
 
 enum {
 	PREPARE_TIMEOUT_MS = 60000, /* default for one small request */
+	BUNDLE_WINDOWS_MAX = 1 << 30, /* of one layer, where they are taken whole */
 };
 
 struct prepare {
@@ -192,6 +193,42 @@ static int bundle_find(struct prepare *p, struct descriptor *ret, struct err *er
 	return -ENOENT;
 }
 
+/* Whether a wrong window would go unseen: the digests are not those of what is decoded. */
+static bool windows_need_check(const struct seek *seek)
+{
+	for (size_t i = 0; i < seek_count(seek); i++) {
+		struct span span;
+		seek_get(seek, i, &span);
+		if (span.sum == SEEK_SUM_IN && span.win_len > 0)
+			return true;
+	}
+	return false;
+}
+
+/* Windows that must be known to be right are taken whole, against their digest. */
+static int bundle_fetch_windows(struct prepare *p, struct store_layer_info *info,
+				struct store_layer_new *layer, struct err *err)
+{
+	AUTO_FINISH(buf) struct buf bytes = buf_make(info->windows_size);
+	AUTO_FINISH(descriptor) struct descriptor desc = {
+		.media_type = strdup(IMAGE_INDEX_WINDOWS),
+		.digest = info->windows_digest,
+		.size = info->windows_size,
+	};
+	if (!desc.media_type)
+		return err_set(err, -ENOMEM, "fetch the windows of a layer");
+	if (info->windows_size > BUNDLE_WINDOWS_MAX)
+		return err_say(err, -EFBIG, "the windows of a layer have more than %d bytes",
+			       BUNDLE_WINDOWS_MAX);
+	int r = origin_blob(p->request->origin, &desc, &bytes, deadline_in_ms(p->timeout_ms), err);
+	if (r < 0)
+		return err_prefix(err, r, "fetch the windows of a layer");
+	/* They are all here now, and never fetched again. */
+	info->windows_digest = (struct digest){0};
+	info->windows_size = 0;
+	return store_layer_new_windows(layer, bytes.data, bytes.len, err);
+}
+
 static int bundle_install_layer(struct prepare *p, const struct bundle *bundle, size_t i,
 				const struct digest *bundle_digest, struct err *err)
 {
@@ -221,6 +258,8 @@ static int bundle_install_layer(struct prepare *p, const struct bundle *bundle, 
 		.index_digest = *bundle_digest,
 	};
 	r = store_layer_new_create(store, &desc->digest, &layer, err);
+	if (r == 0 && windows_need_check(seek))
+		r = bundle_fetch_windows(p, &info, layer, err);
 	return r < 0 ? r : store_layer_new_finish(layer, seek, &info, err);
 }
 

@@ -169,3 +169,21 @@ def test_own_index_of_it(sluice, another_sluice, indexed):
         assert compare.sha256(os.path.join(os.fsencode(mounted), name)) == \
             image.want[name]["sha256"]
     compare.assert_same(image.want, compare.walk(mounted))
+
+
+def test_own_index_with_wrong_windows(sluice, another_sluice, indexed):
+    """Its spans have no digest of what comes out, so a wrong window must be seen by itself."""
+    image = indexed()
+    image.publish()
+    sluice.mount(image.name)
+    sluice("index", "push", image.name)
+    files = list((sluice.store / "layers").glob("*/windows"))
+    assert files
+    for file in files:
+        blob = image.server.blob_file(soci.digest_of(file.read_bytes()))
+        data = bytearray(blob.read_bytes())
+        data[len(data) // 2] ^= 1
+        blob.write_bytes(data)
+    place = another_sluice.place / "mnt"
+    place.mkdir()
+    another_sluice.refuses("mount", image.name, place, words=["windows of a layer", "sha256:"])
