@@ -86,12 +86,20 @@ int holder_adopt(const struct holder_config *config, pid_t server, struct err *e
 /* The first thing a server's process does, before it starts a thread: keeps SIGTERM for later. */
 int holder_serve_prepare(struct err *err);
 
+/* What a server does when it finds that its holder died: start another (holder_adopt()). */
+struct holder_orphan {
+	void (*lost)(void *data); /* on the serving thread; must not block */
+	void *data;
+};
+
 /*
  * A server's part, in the program's process started by the holder. Tells the
  * holder that it is ready, and serves until the mount is gone or SIGTERM
- * comes. Returns 0 then. The caller exits with 0, or with 1 after an error.
+ * comes. Returns 0 then. orphan may be NULL. The caller exits with 0, or with
+ * 1 after an error.
  */
-int holder_serve(const struct server_config *config, struct err *err);
+int holder_serve(const struct server_config *config, const struct holder_orphan *orphan,
+		 struct err *err);
 
 /* Tells the holder why this server could not get ready. */
 void holder_serve_failed(const struct err *err);

@@ -50,7 +50,26 @@ int holder_serve_prepare(struct err *err)
 	return r < 0 ? err_set(err, r, "prepare to serve") : 0;
 }
 
-int holder_serve(const struct server_config *config, struct err *err)
+/*
+ * Until the mount is gone, or SIGTERM. A holder that dies takes nothing along,
+ * but with it the next crash would be the last one: somebody is told.
+ */
+static int serve_to_the_end(struct server *server, int signal_fd,
+			    const struct holder_orphan *orphan, struct err *err)
+{
+	int lost_fd = HOLDER_FD_CONTROL;
+	for (;;) {
+		int r = server_wait(server, signal_fd, lost_fd, err);
+		if (r <= 0)
+			return r;
+		lost_fd = -1;
+		if (orphan && orphan->lost)
+			orphan->lost(orphan->data);
+	}
+}
+
+int holder_serve(const struct server_config *config, const struct holder_orphan *orphan,
+		 struct err *err)
 {
 	sigset_t stop;
 	(void)sigemptyset(&stop);
@@ -79,8 +98,7 @@ int holder_serve(const struct server_config *config, struct err *err)
 	if (r < 0)
 		return r;
 	(void)holder_send(HOLDER_FD_CONTROL, HOLDER_SERVING, NULL, -1);
-	/* Until the mount is gone, or SIGTERM. The holder may be gone, too: no matter. */
-	r = server_wait(server, signal_fd, err);
+	r = serve_to_the_end(server, signal_fd, orphan, err);
 	if (r < 0)
 		return r;
 	server_stop(server, SERVER_DRAIN_MS);

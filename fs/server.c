@@ -225,11 +225,12 @@ int server_start(struct server *server, int fuse_fd, int init_fd, struct err *er
 	return 0;
 }
 
-int server_wait(struct server *server, int stop_fd, struct err *err)
+int server_wait(struct server *server, int stop_fd, int lost_fd, struct err *err)
 {
 	struct pollfd fds[] = {{.fd = server->end_fd, .events = POLLIN},
 			       {.fd = stop_fd, .events = POLLIN},
-			       {.fd = server->look_fd, .events = POLLIN}};
+			       {.fd = server->look_fd, .events = POLLIN},
+			       {.fd = lost_fd, .events = POLLRDHUP}};
 	for (;;) {
 		deadline_t next = server_read_look(server);
 		int wait = next == 0 ? -1 : (int)deadline_left_ms(next, SERVER_LOOK_MS);
@@ -238,6 +239,8 @@ int server_wait(struct server *server, int stop_fd, struct err *err)
 			return err_set(err, -errno, "wait for the end of the mount");
 		if (n > 0 && (fds[0].revents || fds[1].revents))
 			return 0;
+		if (n > 0 && fds[3].revents)
+			return 1;
 		eventfd_t said;
 		(void)eventfd_read(server->look_fd, &said);
 	}

@@ -64,11 +64,13 @@ int server_create(const struct server_config *config, struct server **ret, struc
 int server_start(struct server *server, int fuse_fd, int init_fd, struct err *err);
 
 /*
- * Waits until the file system was unmounted or aborted, or stop_fd (borrowed)
- * is readable; meanwhile it looks after interrupted readers, so a server that
- * serves is to have a thread here. 0 or the -errno of poll(2).
+ * Waits until the file system was unmounted or aborted, or stop_fd is
+ * readable: 0; or until the peer of lost_fd (-1: none) has hung up: 1, and the
+ * server goes on. Both are borrowed. Meanwhile it looks after interrupted
+ * readers, so a server that serves is to have a thread here. The -errno of
+ * poll(2).
  */
-int server_wait(struct server *server, int stop_fd, struct err *err);
+int server_wait(struct server *server, int stop_fd, int lost_fd, struct err *err);
 
 /*
  * Stops to take requests and gives parked reads drain_ms to finish; what is

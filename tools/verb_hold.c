@@ -19,6 +19,7 @@
 #include "tools/verb.h"
 
 struct hold_state {
+	uint64_t adopt; /* the server of a holder that died; 0: a new mount */
 	bool foreground;
 	uint64_t crashes;
 	struct opt_list options;
@@ -30,6 +31,8 @@ static void hold_options(void *state, struct opt *table)
 	table[0] = (struct opt){"foreground", 'f', OPT_FLAG, NULL, "no parent waits", &s->foreground};
 	table[1] = (struct opt){"options", 'o', OPT_LIST, "LIST", "mount options", &s->options};
 	table[2] = (struct opt){"crashes", 0, OPT_NUMBER, "NUMBER", "as of mount", &s->crashes};
+	table[3] = (struct opt){"adopt", 0, OPT_NUMBER, "PID", "take over from a holder that died",
+				&s->adopt};
 }
 
 struct hold {
@@ -122,11 +125,11 @@ static int hold_run_holder(struct hold *h, struct ctx *ctx, const struct hold_st
 		.argv = words.items,
 		.envp = environ,
 		.crashes_max = (unsigned int)u64_min(s->crashes, UINT_MAX),
-		.status_fd = s->foreground ? -1 : HOLDER_FD_CONTROL,
+		.status_fd = s->foreground || s->adopt ? -1 : HOLDER_FD_CONTROL,
 		.serving = hold_serving,
 		.data = h,
 	};
-	return holder_run(&config, err);
+	return s->adopt ? holder_adopt(&config, (pid_t)s->adopt, err) : holder_run(&config, err);
 }
 
 /* What it counted goes to the image. */
@@ -169,10 +172,12 @@ static int hold_run(struct ctx *ctx, void *state, int argc, char **argv, struct 
 	(void)argc;
 	int r = hold_start(&h, ctx, s, argv[0], err);
 	if (r < 0) {
-		if (!s->foreground)
+		if (!s->foreground && !s->adopt)
 			holder_launch_failed(HOLDER_FD_CONTROL, err);
 		return r;
 	}
+	/* Then the overlay is there already. */
+	h.overlaid = s->adopt && h.entry.upper;
 	r = hold_run_holder(&h, ctx, s, err);
 	if (r < 0 && h.overlaid)
 		(void)mount_undo(h.entry.dir, true, NULL);

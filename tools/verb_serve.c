@@ -2,12 +2,19 @@
 
 /* A server of one mount: started by its holder, and anew whenever one dies. */
 
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
 #include "base/log.h"
 #include "fs/holder.h"
 #include "tools/mounting.h"
 #include "tools/verb.h"
 
 struct serve {
+	struct ctx *ctx;	   /* borrowed */
 	struct mtable_entry entry; /* owned */
 	int entry_fd;		   /* owned */
 	int upper_fd;		   /* owned; keeps gc from a temporary upper, holder or not */
@@ -67,8 +74,58 @@ static int serve_open(struct serve *s, struct ctx *ctx, const char *id, struct e
 	return image_open(&config, &s->entry.manifest, &s->image, err);
 }
 
+/*
+ * The holder died: a new one is started, which takes the connection from this
+ * process. It inherits nothing but the log.
+ */
+static int serve_start_holder(const struct serve *s, struct err *err)
+{
+	AUTO_FREE char *program = NULL;
+	AUTO_FINISH(words) struct words words = {0};
+	char self[24];
+	pid_t holder = -1;
+	posix_spawnattr_t attr;
+	posix_spawn_file_actions_t files;
+	(void)snprintf(self, sizeof(self), "%d", (int)getpid());
+	int r = mounting_program(&program, err);
+	if (r == 0)
+		r = mounting_words(s->ctx, "hold", &words, err);
+	if (r < 0)
+		return r;
+	if (words_add(&words, "--adopt") < 0 || words_add(&words, self) < 0 ||
+	    words_add(&words, s->entry.id) < 0)
+		return err_set(err, -ENOMEM, "start a holder");
+	(void)posix_spawnattr_init(&attr);
+	(void)posix_spawn_file_actions_init(&files);
+	sigset_t none;
+	(void)sigemptyset(&none);
+	(void)posix_spawnattr_setsigmask(&attr, &none);
+	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+	(void)posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
+	r = -posix_spawn(&holder, program, &files, &attr, words.items, environ);
+	(void)posix_spawn_file_actions_destroy(&files);
+	(void)posix_spawnattr_destroy(&attr);
+	if (r < 0)
+		return err_set(err, r, "start %s", program);
+	/* Where Yama restricts ptrace, a parent has to allow it to its child. */
+	(void)prctl(PR_SET_PTRACER, (unsigned long)holder, 0, 0, 0);
+	return 0;
+}
+
+static void serve_lost(void *data)
+{
+	const struct serve *s = data;
+	struct err err = {0};
+	if (serve_start_holder(s, &err) < 0)
+		log_error("%s: its holder died, and there is no new one: %s", s->entry.dir,
+			  err_text(&err));
+	else
+		log_warn("%s: its holder died; a new one takes over", s->entry.dir);
+}
+
 static int serve_serve(struct serve *s, struct ctx *ctx, struct err *err)
 {
+	struct holder_orphan orphan = {.lost = serve_lost, .data = s};
 	size_t n = 0;
 	struct source **sources = image_sources(s->image, &n);
 	struct server_config config = {
@@ -78,12 +135,12 @@ static int serve_serve(struct serve *s, struct ctx *ctx, struct err *err)
 		.read_timeout_ms = ctx->read_timeout_ms,
 		.counters = &s->stats->mount,
 	};
-	return holder_serve(&config, err);
+	return holder_serve(&config, &orphan, err);
 }
 
 static int serve_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
-	AUTO_FINISH(serve) struct serve s = {.entry_fd = -1, .upper_fd = -1};
+	AUTO_FINISH(serve) struct serve s = {.ctx = ctx, .entry_fd = -1, .upper_fd = -1};
 	(void)state;
 	(void)argc;
 	int r = holder_serve_prepare(err);

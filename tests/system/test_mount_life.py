@@ -194,22 +194,51 @@ class TestEnds:
 
 
 class TestStates:
-    def test_orphan_then_dead(self, sluice, local):
+    def test_holder_dies(self, sluice, local):
+        """The server starts another, which keeps the mount through the server's own death."""
         mounted = sluice.mount(local)
         row = row_of(sluice, mounted)
         assert row["state"] == "ok"
         os.kill(row["holder"], signal.SIGKILL)
+        run.wait_until(lambda: row_of(sluice, mounted)["holder"] != row["holder"] and
+                       row_of(sluice, mounted)["state"] == "ok", ANSWER_SECONDS_MAX, "a new holder")
+        assert row_of(sluice, mounted)["server"] == row["server"]
+        os.kill(row["server"], signal.SIGKILL)
+        assert hashlib.sha256((mounted / "data/big").read_bytes()).hexdigest() == big_sha256()
+        run.wait_until(lambda: row_of(sluice, mounted)["server"] != row["server"],
+                       ANSWER_SECONDS_MAX, "a new server")
+        sluice("umount", mounted)
+        assert str(mounted) not in sluice("mounts").stdout
+
+    def test_writable_holder_dies(self, sluice, local):
+        mounted = sluice.mount(local, "--rw")
+        (mounted / "new").write_text("kept")
+        row = row_of(sluice, mounted)
+        os.kill(row["holder"], signal.SIGKILL)
+        run.wait_until(lambda: row_of(sluice, mounted)["holder"] != row["holder"],
+                       ANSWER_SECONDS_MAX, "a new holder")
+        assert (mounted / "new").read_text() == "kept"
+        sluice("umount", mounted)
+        assert not os.path.ismount(mounted)
+        assert not list((sluice.place / "store/tmp").iterdir())
+
+    @pytest.mark.parametrize("clear", ["umount", "gc"])
+    def test_both_die(self, sluice, local, clear):
+        mounted = sluice.mount(local)
+        row = row_of(sluice, mounted)
+        # Stopped first, so that it cannot start a new holder in between.
+        os.kill(row["server"], signal.SIGSTOP)
+        os.kill(row["holder"], signal.SIGKILL)
         run.wait_until(lambda: row_of(sluice, mounted)["state"] == "orphan", ANSWER_SECONDS_MAX,
                        "an orphan")
-        assert hashlib.sha256((mounted / "data/big").read_bytes()).hexdigest() == big_sha256()
         os.kill(row["server"], signal.SIGKILL)
         run.wait_until(lambda: row_of(sluice, mounted)["state"] == "dead", ANSWER_SECONDS_MAX,
                        "a dead mount")
         with pytest.raises(OSError) as caught:
             os.stat(mounted / "etc")
         assert caught.value.errno == errno.ENOTCONN
-        sluice("umount", mounted)
-        assert told(sluice, "mounts") == [] or str(mounted) not in sluice("mounts").stdout
+        sluice(*(["umount", mounted] if clear == "umount" else ["gc"]))
+        assert str(mounted) not in sluice("mounts").stdout
         assert not os.path.ismount(mounted)
 
     def test_crash_loop_ends(self, sluice, local):

@@ -197,7 +197,7 @@ static int serve(const struct options *options, char **args, int n, struct err *
 		.image = image, .devices = devices, .n_devices = (uint32_t)(n - 1),
 		.read_timeout_ms = options->timeout_ms,
 	};
-	return holder_serve(&config, err);
+	return holder_serve(&config, NULL, err);
 }
 
 static int say_serving(void *data, pid_t server, struct err *err)
