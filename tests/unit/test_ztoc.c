@@ -382,7 +382,17 @@ static void spans_check(const struct seek *seek, const struct buf *windows, cons
 	assert_int_equal(done, seek_out_size(seek));
 }
 
-static void whole_layer(bool v1, size_t members, size_t uncounted)
+/* Puts a name into the header of the first member, so that it has more than 10 bytes. */
+static void gzip_name(struct buf *gz)
+{
+	static const char name[] = "layer.tar";
+	assert_int_equal(buf_append(gz, name, sizeof(name)), 0);
+	memmove(gz->data + 10 + sizeof(name), gz->data + 10, gz->len - 10 - sizeof(name));
+	memcpy(gz->data + 10, name, sizeof(name));
+	gz->data[3] = 8; /* FNAME, RFC 1952 */
+}
+
+static void whole_layer(bool v1, bool named, size_t members, size_t uncounted)
 {
 	struct err err = {0};
 	AUTO_FINISH(buf) struct buf raw = buf_make(LAYER_MAX);
@@ -399,6 +409,8 @@ static void whole_layer(bool v1, size_t members, size_t uncounted)
 		layer_mixed(&raw, 3 << 20, (uint32_t)i);
 		layer_gzip(&gz, raw.data + before, raw.len - before, 6, Z_NO_FLUSH);
 	}
+	if (named)
+		gzip_name(&gz);
 	AUTO_FREE uint8_t *out = malloc(raw.len);
 	assert_non_null(out);
 	checkpoints_make(&c, &gz, out, raw.len, 256 << 10);
@@ -431,11 +443,12 @@ static void whole_layer(bool v1, size_t members, size_t uncounted)
 static void test_whole_layers(void **state)
 {
 	(void)state;
-	whole_layer(false, 1, 0);
-	whole_layer(true, 1, 0);
+	whole_layer(false, false, 1, 0);
+	whole_layer(true, false, 1, 0);
+	whole_layer(false, true, 1, 0);
 	/* Members after the first are in the last span; so is padding that is not counted. */
-	whole_layer(false, 2, 0);
-	whole_layer(false, 1, 9 * 1024);
+	whole_layer(false, false, 2, 0);
+	whole_layer(false, false, 1, 9 * 1024);
 }
 
 static void test_uncompressed(void **state)
