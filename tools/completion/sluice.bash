@@ -3,7 +3,8 @@
 # bash completion for sluice
 
 _sluice_verbs="mount umount mounts pull images stat ls cat index gc fsck"
-_sluice_common="--store --platform --plain-http --format --log-level --help"
+_sluice_common="--store --budget --platform --plain-http --offline --no-index --authfile --creds
+	--hosts-dir --cert-dir --timeout --read-timeout --format --log-level --help"
 
 # Mount points of ours, by the mount table.
 _sluice_mounted() {
@@ -17,8 +18,11 @@ _sluice_mounted() {
 
 _sluice_options() {
 	case $1 in
-	mount) printf '%s' "--fs --rw --upper --foreground -o" ;;
-	gc) printf '%s' "--all --dry-run" ;;
+	mount) printf '%s' "--rw --upper --foreground --options --crashes --fs" ;;
+	umount | pull) printf '%s' "--lazy" ;;
+	ls) printf '%s' "--long --recursive" ;;
+	gc) printf '%s' "--all --dry-run --min-age" ;;
+	fsck) printf '%s' "--repair --deep" ;;
 	esac
 }
 
@@ -28,7 +32,9 @@ _sluice_plain() {
 	plain=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		--store | --platform | --format | --log-level | --fs | --upper | -o) i=$((i + 1)) ;;
+		--store | --budget | --platform | --authfile | --creds | --hosts-dir | --cert-dir | --timeout | \
+			--read-timeout | --format | --log-level | --fs | --upper | --options | -o | --crashes | \
+			--min-age) i=$((i + 1)) ;;
 		-*) ;;
 		*) plain+=("${COMP_WORDS[i]}") ;;
 		esac
@@ -37,12 +43,14 @@ _sluice_plain() {
 
 _sluice_value() {
 	case $1 in
-	--store | --upper) compopt -o dirnames ;;
+	--store | --upper | --hosts-dir | --cert-dir) compopt -o dirnames ;;
+	--authfile) compopt -o default ;;
 	--platform) words="linux/amd64 linux/arm64 linux/arm/v7 linux/386 linux/riscv64" ;;
 	--format) words="json" ;;
-	--log-level) words="error warning info debug" ;;
-	--fs) words="auto fuse erofs" ;;
-	-o) ;;
+	--log-level) words="error warn info debug" ;;
+	--fs) words="auto fuse" ;;
+	-o | --options) words="nosuid suid noexec exec noatime relatime allow_other" ;;
+	--budget | --creds | --timeout | --read-timeout | --crashes | --min-age) ;;
 	*) return 1 ;;
 	esac
 }

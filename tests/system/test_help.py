@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Man pages and completion name the options that the program has, all of them and no others."""
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import PROGRAM, TREE
+from lib import run
+
+VERBS = ("mount", "umount", "mounts", "pull", "images", "stat", "ls", "cat", "index", "gc", "fsck")
+HELP_ROW = re.compile(r"^ {2}(?:(-\w), | {4})(--[\w-]+)(?: (\S+))?(?: {2,}|$)")
+MAN_ROW = re.compile(r"^(?:\*(-\w)\*, )?\*(--[\w-]+)\*(?: (\S+))?$", re.M)
+
+
+def told(verb):
+    """({own options}, {common options}) of --help, each {long: (letter, whether it has a value)}"""
+    sections = {"Options:": {}, "Common options:": {}}
+    current = {}
+    for line in run.run(PROGRAM, verb, "--help").stdout.splitlines():
+        current = sections.get(line, current)
+        match = HELP_ROW.match(line)
+        if match:
+            current[match[2]] = (match[1], bool(match[3]))
+    return sections["Options:"], sections["Common options:"]
+
+
+def written(page):
+    text = Path(TREE, "tools/man", page).read_text()
+    return {m[2]: (m[1], bool(m[3])) for m in MAN_ROW.finditer(text)}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_man_page(verb):
+    assert written(f"sluice-{verb}.1.scd") == told(verb)[0]
+
+
+def test_man_page_of_all():
+    options = written("sluice.1.scd")
+    assert options.pop("--help") == ("-h", False)
+    for verb in VERBS:
+        assert told(verb)[1] == options
+
+
+def complete(*words):
+    """What bash offers for the last word."""
+    script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); compopt() { :; }; '
+              '_sluice; printf "%s\\n" "${COMPREPLY[@]}"')
+    result = subprocess.run(["bash", "-c", script, "bash", TREE / "tools/completion/sluice.bash",
+                             "sluice", *words], capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_completion_of_options(verb):
+    own, common = told(verb)
+    assert complete(verb, "--") == {*own, *common, "--help"}
+
+
+def test_completion_of_verbs():
+    overview = run.run(PROGRAM, "--help").stdout
+    listed = set(re.findall(r"^  (\w+) ", overview, re.M))
+    assert listed == set(VERBS) == {word for word in complete("") if not word.startswith("-")}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_values_are_not_taken_for_words(verb):
+    """An option's value moves nothing: what follows completes as without it."""
+    own, common = told(verb)
+    for option, (_, has_value) in {**own, **common}.items():
+        words = [option, "value"] if has_value else [option]
+        assert complete(verb, *words, "--") == {*own, *common, "--help"}, option
+        if option in common:
+            assert "mount" in complete(*words, "m"), option
