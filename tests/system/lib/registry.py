@@ -231,7 +231,7 @@ class TokenServer:
             return 401, {"errors": [{"code": "UNAUTHORIZED", "message": "wrong password"}]}
         query = urllib.parse.parse_qs(urllib.parse.urlsplit(request.path).query)
         token = self.token(query.get("scope", []))
-        return 200, {"token": token, "expires_in": self.seconds}
+        return 200, {"token": token, "expires_in": max(self.seconds, 60)}
 
     def start(self):
         owner = self
