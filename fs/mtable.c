@@ -28,10 +28,10 @@ int mtable_save(int entry_fd, const struct mtable_entry *entry, struct err *err)
 {
 	struct digest_text manifest;
 	AUTO_JSON json_t *json = json_pack(
-		"{s:s,s:s,s:s,s:s,s:s,s:s*,s:b,s:i,s:i,s:I}", "id", entry->id, "dir", entry->dir,
+		"{s:s,s:s,s:s,s:s,s:s,s:s*,s:b,s:b,s:i,s:i,s:I}", "id", entry->id, "dir", entry->dir,
 		"image", entry->image, "store", entry->store, "manifest",
-		digest_str(&entry->manifest, manifest.s), "upper", entry->upper, "own_upper",
-		entry->own_upper, "holder", (int)entry->holder, "server", (int)entry->server,
+		digest_str(&entry->manifest, manifest.s), "upper", entry->upper, "erofs",
+		entry->erofs, "own_upper", entry->own_upper, "holder", (int)entry->holder, "server", (int)entry->server,
 		"created", (json_int_t)entry->created);
 	AUTO_FREE char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 	if (!text)
@@ -49,6 +49,7 @@ static int entry_parse(const json_t *json, struct mtable_entry *e, struct err *e
 	    json_get_str(json, "store", JSON_NEED, &store, err) < 0 ||
 	    json_get_str(json, "upper", JSON_MAY, &upper, err) < 0 ||
 	    json_get_bool(json, "own_upper", JSON_MAY, &e->own_upper, err) < 0 ||
+	    json_get_bool(json, "erofs", JSON_MAY, &e->erofs, err) < 0 ||
 	    json_get_digest(json, "manifest", JSON_NEED, &e->manifest, err) < 0 ||
 	    json_get_i64(json, "holder", JSON_NEED, &holder, err) < 0 ||
 	    json_get_i64(json, "server", JSON_NEED, &server, err) < 0 ||

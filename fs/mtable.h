@@ -9,7 +9,8 @@
  *   lock        locked by the holder while it lives
  *   stats       what it counts (fs/mount_stats.h)
  *   log         what holder and servers say
- *   lower/      with --rw: where the image is mounted before the overlay
+ *   lower/      where the FUSE mount is before something is mounted with it
+ *   erofs/      the same for the kernel's mount below an overlay
  *
  * A mount whose holder died but whose server lives goes on; one whose both
  * died is stale. Nothing here touches the mount itself.
@@ -34,6 +35,7 @@ struct mtable_entry {
 	char *image;	 /* canonical reference */
 	char *store;
 	char *upper;	 /* of --rw; NULL: read-only */
+	bool erofs;	 /* the kernel mounts the metadata; FUSE serves the devices only */
 	bool own_upper;	 /* a temporary one, removed with the mount */
 	struct digest manifest;
 	pid_t holder, server;

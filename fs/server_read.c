@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "fs/interrupt.h"
+#include "fetcher/entry.h"
 #include "fs/server_priv.h"
 
 /*
@@ -260,6 +261,22 @@ static int request_park(struct read_request *rq)
 	return r;
 }
 
+/*
+ * Holds an extent to the bytes that the device has. Devices end where their
+ * layer does, files may in the middle of the block that follows: it is zero.
+ */
+static int map_device(const struct source *device, struct erofs_extent *e)
+{
+	uint64_t size = source_size(device);
+	if (!range_within(e->dev_off, e->len, u64_align(size, ENTRY_ALIGN)))
+		return -EBADMSG;
+	if (e->dev_off >= size)
+		e->hole = true;
+	else
+		e->len = u64_min(e->len, size - e->dev_off);
+	return 0;
+}
+
 /* The part of a file's extent that lies in [off, end), checked. 0 or -errno. */
 static int map_part(struct server *server, const struct erofs_inode *inode, uint64_t off,
 		    uint64_t end, struct erofs_extent *ret)
@@ -281,9 +298,9 @@ static int map_part(struct server *server, const struct erofs_inode *inode, uint
 		if (e.device > server->config.n_devices || e.dev_off > UINT64_MAX - skip)
 			return -EBADMSG;
 		e.dev_off += skip;
-		if (!range_within(e.dev_off, e.len,
-				  source_size(server->config.devices[e.device - 1])))
-			return -EBADMSG;
+		r = map_device(server->config.devices[e.device - 1], &e);
+		if (r < 0)
+			return r;
 	}
 	*ret = e;
 	return 0;

@@ -12,7 +12,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "fs/devices.h"
 #include "fs/holder.h"
+#include "fs/image_record.h"
 #include "fs/mount.h"
 #include "fs/overlay.h"
 #include "tools/mounting.h"
@@ -40,9 +42,12 @@ struct hold {
 	struct mtable_entry entry;    /* owned */
 	int entry_fd, lock_fd;	      /* owned */
 	int upper_fd;		      /* owned; keeps gc from a temporary upper */
-	char *lower;		      /* owned; where the image itself is mounted */
+	struct ctx *ctx;	      /* borrowed */
+	char *lower;		      /* owned; where FUSE is mounted */
+	char *middle;		      /* owned; where EROFS is, below an overlay */
+	bool lower_is_own;	      /* something else is what the user sees */
+	bool presented;		      /* and it is mounted */
 	struct mount_options options;
-	bool overlaid;
 };
 
 static void hold_finish(struct hold *h)
@@ -52,18 +57,54 @@ static void hold_finish(struct hold *h)
 	cleanup_close(&h->lock_fd);
 	cleanup_close(&h->upper_fd);
 	free(h->lower);
+	free(h->middle);
 }
 DEFINE_FINISH(hold, hold_finish);
 
-/* The writable view goes on top once the image is served; then nothing but it needs the lower. */
-static int hold_overlay(struct hold *h, struct err *err)
+/* Has the kernel mount the metadata of the image on `target`, over the devices in `lower`. */
+static int hold_erofs(struct hold *h, const char *target, struct err *err)
 {
-	int r = overlay_mount(h->lower, h->entry.upper, h->entry.dir,
-			      h->options.flags & ~(unsigned long)MS_RDONLY, h->entry.image, err);
+	struct store *store = NULL;
+	AUTO_FINISH(image_record) struct image_record record = {0};
+	AUTO_CLOSE int dir = -1;
+	AUTO_FREE char *tree = NULL;
+	char name[DIGEST_STR_MAX];
+	int r = ctx_store(h->ctx, &store, err);
+	if (r == 0)
+		r = image_dir_open(store, &h->entry.manifest, false, &dir, err);
+	if (r == 0)
+		r = image_record_load(dir, &record, err);
 	if (r < 0)
 		return r;
-	h->overlaid = true;
-	return mount_undo(h->lower, true, err);
+	if (asprintf(&tree, "%s/images/%s/tree.erofs", store_path(store),
+		     store_entry_name(&h->entry.manifest, name)) < 0) {
+		tree = NULL;
+		return err_set(err, -ENOMEM, "mount the image's metadata");
+	}
+	return devices_mount(tree, h->lower, record.n_layers, target, h->options.flags, err);
+}
+
+/*
+ * What the user sees is mounted once FUSE serves what is below it; each mount
+ * holds the one that it stands on, which is then detached.
+ */
+static int hold_present(struct hold *h, struct err *err)
+{
+	const char *below = h->lower;
+	int r = 0;
+	if (h->entry.erofs) {
+		const char *target = h->entry.upper ? h->middle : h->entry.dir;
+		r = hold_erofs(h, target, err);
+		if (r == 0)
+			r = mount_undo(h->lower, true, err);
+		below = target;
+	}
+	if (r < 0 || !h->entry.upper)
+		return r;
+	r = overlay_mount(below, h->entry.upper, h->entry.dir,
+			  h->options.flags & ~(unsigned long)MS_RDONLY, h->entry.image, err);
+	int undone = mount_undo(below, true, r < 0 ? NULL : err);
+	return r < 0 ? r : undone;
 }
 
 static int hold_serving(void *data, pid_t server, struct err *err)
@@ -72,9 +113,27 @@ static int hold_serving(void *data, pid_t server, struct err *err)
 	h->entry.holder = getpid();
 	h->entry.server = server;
 	int r = mtable_save(h->entry_fd, &h->entry, err);
-	if (r == 0 && h->entry.upper && !h->overlaid)
-		r = hold_overlay(h, err);
+	if (r < 0 || h->presented || !h->lower_is_own)
+		return r;
+	r = hold_present(h, err);
+	h->presented = r == 0;
 	return r;
+}
+
+static int hold_places(struct hold *h, const char *id, struct err *err)
+{
+	if (!h->lower_is_own) {
+		h->lower = strdup(h->entry.dir);
+		return h->lower ? 0 : err_set(err, -ENOMEM, "hold a mount");
+	}
+	if (asprintf(&h->lower, "%s/%s/lower", h->run_dir, id) < 0)
+		h->lower = NULL;
+	if (asprintf(&h->middle, "%s/%s/erofs", h->run_dir, id) < 0)
+		h->middle = NULL;
+	if (!h->lower || !h->middle)
+		return err_set(err, -ENOMEM, "hold a mount");
+	int r = dir_make(h->lower, 0700, err);
+	return r < 0 ? r : dir_make(h->middle, 0700, err);
 }
 
 static int hold_start(struct hold *h, struct ctx *ctx, const struct hold_state *s, const char *id,
@@ -96,13 +155,8 @@ static int hold_start(struct hold *h, struct ctx *ctx, const struct hold_state *
 		r = mount_options_parse(&h->options, s->options.items[i], err);
 	if (r < 0)
 		return r;
-	int n = h->entry.upper ? asprintf(&h->lower, "%s/%s/lower", h->run_dir, id) :
-				 asprintf(&h->lower, "%s", h->entry.dir);
-	if (n < 0) {
-		h->lower = NULL;
-		return err_set(err, -ENOMEM, "hold a mount");
-	}
-	return h->entry.upper ? dir_make(h->lower, 0700, err) : 0;
+	h->lower_is_own = h->entry.upper || h->entry.erofs;
+	return hold_places(h, id, err);
 }
 
 static int hold_run_holder(struct hold *h, struct ctx *ctx, const struct hold_state *s,
@@ -168,7 +222,7 @@ static void hold_clean(struct hold *h, struct ctx *ctx)
 static int hold_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
 	const struct hold_state *s = state;
-	AUTO_FINISH(hold) struct hold h = {.entry_fd = -1, .lock_fd = -1, .upper_fd = -1};
+	AUTO_FINISH(hold) struct hold h = {.ctx = ctx, .entry_fd = -1, .lock_fd = -1, .upper_fd = -1};
 	(void)argc;
 	int r = hold_start(&h, ctx, s, argv[0], err);
 	if (r < 0) {
@@ -176,13 +230,13 @@ static int hold_run(struct ctx *ctx, void *state, int argc, char **argv, struct 
 			holder_launch_failed(HOLDER_FD_CONTROL, err);
 		return r;
 	}
-	/* Then the overlay is there already. */
-	h.overlaid = s->adopt && h.entry.upper;
+	/* Then what the user sees is there already. */
+	h.presented = s->adopt && h.lower_is_own;
 	r = hold_run_holder(&h, ctx, s, err);
-	if (r < 0 && h.overlaid)
+	if (r < 0 && h.presented)
 		(void)mount_undo(h.entry.dir, true, NULL);
 	/* One that was given up stays until 'sluice umount', which needs the entry to find it. */
-	if (r != -ECONNABORTED || h.overlaid)
+	if (r != -ECONNABORTED || h.presented)
 		hold_clean(&h, ctx);
 	return r;
 }

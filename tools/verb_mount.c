@@ -30,7 +30,7 @@ static void mount_verb_options(void *state, struct opt *table)
 		 &s->options},
 		{"crashes", 0, OPT_NUMBER, "NUMBER",
 		 "give up when the server dies so often in 10 s (default: 5)", &s->crashes},
-		{"fs", 0, OPT_TEXT, "KIND", "how it is presented: fuse or auto (default: auto)", &s->fs},
+		{"fs", 0, OPT_TEXT, "KIND", "fuse, erofs (the kernel reads the metadata; root), or auto: fuse", &s->fs},
 	};
 	memcpy(table, rows, sizeof(rows));
 }
@@ -39,8 +39,12 @@ static void mount_verb_options(void *state, struct opt *table)
 static int mount_verb_check(const struct mount_state *s, const char *dir, struct err *err)
 {
 	struct mount_options options;
-	if (s->fs && strcmp(s->fs, "fuse") != 0 && strcmp(s->fs, "auto") != 0)
-		return err_say(err, -EINVAL, "--fs does not take '%s': it wants fuse or auto", s->fs);
+	bool erofs = s->fs && strcmp(s->fs, "erofs") == 0;
+	if (s->fs && !erofs && strcmp(s->fs, "fuse") != 0 && strcmp(s->fs, "auto") != 0)
+		return err_say(err, -EINVAL, "--fs does not take '%s': it wants fuse, erofs or auto",
+			       s->fs);
+	if (erofs && geteuid() != 0)
+		return err_say(err, -EPERM, "--fs=erofs needs root: only root can mount EROFS");
 	if (s->upper && !s->rw)
 		return err_say(err, -EINVAL, "--upper is of use with --rw only");
 	if (s->rw && geteuid() != 0)
@@ -153,6 +157,7 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	if (r < 0)
 		return r;
 	entry.created = (int64_t)time(NULL);
+	entry.erofs = s->fs && strcmp(s->fs, "erofs") == 0;
 	entry.store = strdup(store_path(ctx->store));
 	if (!entry.store || ref_text(&ref, &entry.image) < 0)
 		return err_set(err, -ENOMEM, "mount %s", argv[0]);

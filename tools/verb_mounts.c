@@ -26,10 +26,11 @@ static int mounts_one(void *data, int entry_fd, const struct mtable_entry *entry
 	const char *state = mounts_state(entry_fd, entry);
 	digest_str(&entry->manifest, digest.s);
 	if (m->json) {
-		json_t *row = json_pack("{s:s,s:s,s:s,s:s,s:s,s:b,s:s*,s:i,s:i,s:I,s:s}", "id",
+		json_t *row = json_pack("{s:s,s:s,s:s,s:s,s:s,s:b,s:s*,s:s,s:i,s:i,s:I,s:s}", "id",
 					entry->id, "dir", entry->dir, "image", entry->image,
 					"digest", digest.s, "store", entry->store, "rw",
-					entry->upper != NULL, "upper", entry->upper, "holder",
+					entry->upper != NULL, "upper", entry->upper, "fs",
+					entry->erofs ? "erofs" : "fuse", "holder",
 					(int)entry->holder, "server", (int)entry->server, "created",
 					(json_int_t)entry->created, "state", state);
 		return json_array_append_new(m->json, row) < 0 ? -ENOMEM : 0;

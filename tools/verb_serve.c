@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "fs/devices.h"
 #include "fs/holder.h"
 #include "tools/mounting.h"
 #include "tools/verb.h"
@@ -22,11 +23,13 @@ struct serve {
 	struct ref ref;		   /* owned */
 	struct origin *origin;	   /* owned */
 	struct image *image;	   /* owned */
+	struct erofs *devices;	   /* owned; what is served instead with --fs=erofs */
 };
 
 static void serve_finish(struct serve *s)
 {
 	image_close(s->image);
+	erofs_close(s->devices);
 	origin_destroy(s->origin);
 	ref_finish(&s->ref);
 	mount_stats_unmap(s->stats);
@@ -128,8 +131,18 @@ static int serve_serve(struct serve *s, struct ctx *ctx, struct err *err)
 	struct holder_orphan orphan = {.lost = serve_lost, .data = s};
 	size_t n = 0;
 	struct source **sources = image_sources(s->image, &n);
+	if (s->entry.erofs) {
+		AUTO_CLOSE int fd = -1;
+		int r = devices_image(sources, n, &fd, err);
+		if (r == 0)
+			r = erofs_open(fd, &s->devices, err);
+		if (r < 0) {
+			holder_serve_failed(err);
+			return r;
+		}
+	}
 	struct server_config config = {
-		.image = image_tree(s->image),
+		.image = s->devices ? s->devices : image_tree(s->image),
 		.devices = sources,
 		.n_devices = (uint32_t)n,
 		.read_timeout_ms = ctx->read_timeout_ms,

@@ -193,6 +193,53 @@ class TestEnds:
         run.wait_until(lambda: not any(map(is_alive, pids)), ANSWER_SECONDS_MAX, "the end")
 
 
+@pytest.fixture(scope="module")
+def kernel_erofs():
+    """Linux 6.12 mounts EROFS from a file."""
+    release = tuple(int(n) for n in re.findall(r"\d+", os.uname().release)[:2])
+    with open("/proc/filesystems", encoding="utf-8") as file:
+        known = "erofs" in file.read().split()
+    if release < (6, 12) or not known:
+        pytest.skip("this kernel cannot mount EROFS from a file")
+
+
+@pytest.mark.usefixtures("kernel_erofs")
+class TestErofs:
+    """The kernel's EROFS over our metadata, FUSE below it for the bytes."""
+
+    @pytest.mark.parametrize("kind", ["gzip", "zstd-many", "tar", "estargz"])
+    def test_same_tree(self, sluice, gallery, kind):
+        image = f"oci:{gallery.layout(kind)}:latest"
+        by_fuse = compare.walk(sluice.mount(image))
+        by_kernel = sluice.mount(image, "--fs=erofs")
+        assert run.mount_type(by_kernel) == "erofs"
+        compare.assert_same(by_fuse, compare.walk(by_kernel))
+
+    def test_registry_writable_and_killed(self, sluice, indexed):
+        mounted = sluice.mount(indexed, "--fs=erofs", "--rw")
+        (mounted / "new").write_text("kept")
+        for _ in range(3):
+            row = row_of(sluice, mounted)
+            os.kill(row["server"], signal.SIGKILL)
+            assert hashlib.sha256((mounted / "data/big").read_bytes()).hexdigest() == big_sha256()
+            run.wait_until(lambda old=row: row_of(sluice, mounted)["server"] != old["server"],
+                           ANSWER_SECONDS_MAX, "a new server")
+            with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
+                file.write("1")
+        assert (mounted / "new").read_text() == "kept"
+        holder = row_of(sluice, mounted)["holder"]
+        sluice("umount", mounted)
+        run.wait_until(lambda: not is_alive(holder), ANSWER_SECONDS_MAX, "the holder's end")
+        assert not os.path.ismount(mounted)
+
+    def test_by_umount_8(self, sluice, local):
+        mounted = sluice.mount(local, "--fs=erofs")
+        holder = row_of(sluice, mounted)["holder"]
+        subprocess.run(["umount", str(mounted)], check=True)
+        run.wait_until(lambda: not is_alive(holder), ANSWER_SECONDS_MAX, "the holder's end")
+        assert str(mounted) not in sluice("mounts").stdout
+
+
 class TestStates:
     def test_holder_dies(self, sluice, local):
         """The server starts another, which keeps the mount through the server's own death."""

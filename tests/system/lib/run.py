@@ -116,3 +116,14 @@ def mounts_below(directory):
         if point == str(directory) or point.startswith(f"{directory}/"):
             found.append(point)
     return sorted(found, key=len, reverse=True)
+
+
+def mount_type(directory):
+    """The type of what is mounted there last."""
+    found = None
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        for line in file:
+            before, after = line.split(" - ", 1)
+            if before.split()[4] == str(directory):
+                found = after.split()[0]
+    return found

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * --fs=erofs: the kernel mounts the image's own EROFS metadata, and FUSE
+ * supplies nothing but its devices' bytes. What FUSE then serves is a tiny
+ * EROFS image itself, whose files "1", "2", … are the devices as a whole, so
+ * the server and its recovery are the same in both presentations.
+ */
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "fetcher/source.h"
+
+/* Makes the image of the devices as files. *ret_fd: a memfd, the caller's. -ENOMEM, -EFBIG. */
+int devices_image(struct source *const *devices, size_t n, int *ret_fd, struct err *err);
+
+/*
+ * Has the kernel mount the metadata file `tree` on dir, with devices_dir/1 to
+ * n as its devices; flags are MS_*, always read-only. The mount holds all
+ * files it needs: where they are mounted may be detached. -EPERM (root only),
+ * -EOPNOTSUPP: this kernel cannot (Linux 6.12 is needed, with EROFS).
+ */
+int devices_mount(const char *tree, const char *devices_dir, size_t n, const char *dir,
+		  unsigned long flags, struct err *err);
