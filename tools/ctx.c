@@ -51,6 +51,12 @@ void ctx_options(struct ctx *c, struct opt *table, size_t n)
 	memcpy(table, rows, sizeof(rows));
 }
 
+int ctx_misuse(struct ctx *c, int r)
+{
+	c->misused = r == -EINVAL;
+	return r;
+}
+
 int ctx_start(struct ctx *c, struct err *err)
 {
 	enum log_level level;
@@ -145,7 +151,7 @@ static int ctx_creds(struct ctx *c, const struct ref *ref, struct err *err)
 		user = strdup(given);
 		password = user ? strchr(user, ':') : NULL;
 		if (!password)
-			return err_say(err, -EINVAL, "--creds wants USER:PASSWORD");
+			return ctx_misuse(c, err_say(err, -EINVAL, "--creds wants USER:PASSWORD"));
 		*password++ = '\0';
 	}
 	struct creds_places places = {

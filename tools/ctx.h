@@ -32,6 +32,7 @@ struct ctx {
 	uint64_t budget, timeout_ms, read_timeout_ms;
 
 	bool json;	/* --format json */
+	bool misused;	/* what failed is the command line: see ctx_misuse() */
 	char *run_dir;	/* owned; the directory of the mount table */
 
 	/* Made on demand; owned. */
@@ -51,6 +52,9 @@ struct ctx {
 /* The table of the common options, for --help and opt_parse(); it points into ctx. */
 void ctx_options(struct ctx *ctx, struct opt *table, size_t n);
 enum { CTX_OPTIONS = 14 };
+
+/* Marks an -EINVAL as one of the command line, which has its own exit status. Returns r. */
+int ctx_misuse(struct ctx *ctx, int r);
 
 /* Checks the parsed options. -EINVAL. */
 int ctx_start(struct ctx *ctx, struct err *err);

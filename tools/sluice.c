@@ -67,13 +67,13 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 		(void)fprintf(stderr, "sluice %s: %s\n", verb->name, err_text(&err));
 		return EXIT_USAGE;
 	}
-	r = ctx_start(&ctx, &err);
+	r = ctx_misuse(&ctx, ctx_start(&ctx, &err));
 	if (r == 0)
 		r = verb->run(&ctx, state, words, argv + first, &err);
 	ctx_finish(&ctx);
 	if (r < 0) {
 		(void)fprintf(stderr, "sluice %s: %s\n", verb->name, err_text(&err));
-		return EXIT_FAILED;
+		return ctx.misused ? EXIT_USAGE : EXIT_FAILED;
 	}
 	/* Output that did not reach its reader is a failure, too. */
 	if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -96,7 +96,9 @@ static int index_run(struct ctx *ctx, void *state, int argc, char **argv, struct
 		return index_make(ctx, argv[1], true, err);
 	if (strcmp(argv[0], "show") == 0)
 		return index_show(ctx, argv[1], err);
-	return err_say(err, -EINVAL, "there is no 'index %s': it is build, push or show", argv[0]);
+	return ctx_misuse(ctx, err_say(err, -EINVAL,
+				       "there is no 'index %s': it is build, push or show",
+				       argv[0]));
 }
 
 const struct verb verb_index = {

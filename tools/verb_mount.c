@@ -35,8 +35,7 @@ static void mount_verb_options(void *state, struct opt *table)
 	memcpy(table, rows, sizeof(rows));
 }
 
-/* Refuses before anything is fetched what cannot be mounted later. */
-static int mount_verb_check(const struct mount_state *s, const char *dir, struct err *err)
+static int mount_verb_check(const struct mount_state *s, struct err *err)
 {
 	struct mount_options options;
 	bool erofs = s->fs && strcmp(s->fs, "erofs") == 0;
@@ -55,7 +54,7 @@ static int mount_verb_check(const struct mount_state *s, const char *dir, struct
 		if (r < 0)
 			return r;
 	}
-	return mount_check(dir, err);
+	return 0;
 }
 
 /* Enters the mount into the table; what preparing it cost is the first that is counted. */
@@ -147,7 +146,10 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	AUTO_CLOSE int entry_fd = -1;
 	const char *run_dir = NULL;
 	(void)argc;
-	int r = mount_verb_check(s, argv[1], err);
+	int r = ctx_misuse(ctx, mount_verb_check(s, err));
+	/* Refused before anything is fetched what could not be mounted later. */
+	if (r == 0)
+		r = mount_check(argv[1], err);
 	if (r == 0)
 		r = mounting_dir(argv[1], &entry.dir, err);
 	if (r == 0)

@@ -111,7 +111,8 @@ def test_wrong_password_on_the_command_line(sluice, private, image, tmp_path):
     said = sluice.refuses("mount", image, tmp_path / "d", "--creds", "anna:guess",
                           words=[private.host, "refuses the credentials"])
     assert "guess" not in said
-    sluice.refuses("mount", image, tmp_path / "d", "--creds", "anna", words="USER:PASSWORD")
+    sluice.refuses("mount", image, tmp_path / "d", "--creds", "anna", words="USER:PASSWORD",
+                   status=2)
 
 
 def test_redirect_away_then_back(sluice, another_sluice, tmp_path, nothing_left):

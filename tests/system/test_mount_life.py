@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -105,7 +106,8 @@ class TestWritable:
 
     def test_upper_wants_rw(self, sluice, local, tmp_path):
         (tmp_path / "d").mkdir()
-        sluice.refuses("mount", local, tmp_path / "d", "--upper", tmp_path, words="--rw")
+        sluice.refuses("mount", local, tmp_path / "d", "--upper", tmp_path, words="--rw",
+                       status=2)
 
     def test_killed_server(self, sluice, local):
         """What is above and below a crash stays."""
@@ -133,7 +135,10 @@ class TestOptions:
 
     def test_unknown(self, sluice, local, tmp_path):
         (tmp_path / "d").mkdir()
-        sluice.refuses("mount", local, tmp_path / "d", "-o", "shiny", words="'shiny'")
+        sluice.refuses("mount", local, tmp_path / "d", "-o", "shiny", words="'shiny'", status=2)
+        sluice.refuses("mount", local, tmp_path / "d", "--fs", "ext4", words="'ext4'", status=2)
+        sluice.refuses("index", "bake", local, words="'index bake'", status=2)
+        sluice.refuses("images", "--format", "xml", words="'xml'", status=2)
 
     def test_unknown_to_the_command_line(self, sluice, tmp_path):
         sluice.refuses("mount", "x", tmp_path, "--shiny", words="--shiny", status=2)
@@ -307,7 +312,7 @@ class TestStates:
 
 
 READER = """
-import hashlib, os, random, sys, time
+import hashlib, os, sys
 root, want, stop = sys.argv[1:]
 want = bytes.fromhex(want)
 done = 0
@@ -476,13 +481,19 @@ class TestStore:
 
 
 NOBODY = pwd.getpwnam("nobody")
-# In a mount namespace of its own, where /dev/fuse is everybody's, as udev makes it.
+THEIR_PROGRAM = Path("/mnt/program", PROGRAM.name)
+# In a mount namespace of its own, where /dev/fuse is everybody's, as udev makes it, and the paths
+# to the program and to the test's folder are open to all.
 AS_NOBODY = """
 set -e
-mknod "$1/fuse" c 10 229
-chmod 666 "$1/fuse"
-mount --bind "$1/fuse" /dev/fuse
-shift
+mount -t tmpfs none /mnt
+mkdir /mnt/program /mnt/place
+mount --bind "$1" /mnt/program
+mount --bind "$2" /mnt/place
+mknod /mnt/fuse c 10 229
+chmod 666 /mnt/fuse
+mount --bind /mnt/fuse /dev/fuse
+shift 2
 exec setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"
 """
 USE = """
@@ -498,23 +509,24 @@ sha256sum "$2/data/big"
 class TestOrdinaryUser:
     @pytest.fixture
     def place(self, tmp_path):
-        place = tmp_path / "nobody"
-        for path in (place, place / "store", place / "run", place / "mnt"):
+        """The user's folder, as it is called in the namespace."""
+        (tmp_path / "theirs").mkdir()
+        home = tmp_path / "nobody"
+        for path in (home, home / "store", home / "run", home / "mnt"):
             path.mkdir()
             os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
             path.chmod(0o700)
-        for path in (tmp_path, tmp_path.parent):
-            path.chmod(0o755)
-        return place
+        tmp_path.chmod(0o755)
+        return Path("/mnt/place/nobody")
 
     def run(self, sluice, place, *command):
         environment = {**sluice.environment, "HOME": str(place),
                        "SLUICE_STORE": str(place / "store"), "XDG_RUNTIME_DIR": str(place / "run")}
-        return run.run("unshare", "--mount", "sh", "-c", AS_NOBODY, "sh", place.parent, *command,
-                       check=False, env=environment)
+        return run.run("unshare", "--mount", "sh", "-c", AS_NOBODY, "sh", PROGRAM.parent,
+                       sluice.place, *command, check=False, env=environment)
 
     def test_mounts_through_fusermount(self, sluice, indexed, place):
-        result = self.run(sluice, place, "sh", "-c", USE, PROGRAM, indexed, place / "mnt")
+        result = self.run(sluice, place, "sh", "-c", USE, THEIR_PROGRAM, indexed, place / "mnt")
         assert result.returncode == 0, result.stderr
         digest, listed = result.stdout.split("\n", 1)
         assert digest.split()[0] == big_sha256()
@@ -523,15 +535,14 @@ class TestOrdinaryUser:
     @pytest.mark.parametrize("what", ("rw", "suid", "directory", "store"))
     def test_refusals(self, sluice, indexed, place, what):
         theirs = place.parent / "theirs"
-        theirs.mkdir()
         target, options, words = {
             "rw": (place / "mnt", ["--rw"], "needs root"),
             "suid": (place / "mnt", ["-o", "suid"], "needs root"),
             "directory": (theirs, [], f"{theirs}: you may only mount on a directory of your own"),
             "store": (place / "mnt", ["--store", theirs / "store"], str(theirs)),
         }[what]
-        result = self.run(sluice, place, PROGRAM, "mount", indexed, target, *options)
+        result = self.run(sluice, place, THEIR_PROGRAM, "mount", indexed, target, *options)
         said = sentence(result.stderr)
         assert result.returncode == 1
         assert words in said and len(said.splitlines()) == 1
-        assert not list(theirs.iterdir())
+        assert not list((sluice.place / "theirs").iterdir())
