@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -137,6 +138,23 @@ static int mount_verb_start(struct ctx *ctx, const struct mount_state *s,
 	return holder_launch(program, words.items, environ, log_fd, &holder, err);
 }
 
+/*
+ * Keeps others from mounting on the directory while this command does: two that
+ * prepare an image at once would both find it free. Also checks that it is.
+ */
+static int mount_verb_reserve(const char *dir, int *ret_lock, struct err *err)
+{
+	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return err_say(err, -EBUSY,
+			       "%s: another mount here is under way: wait for it, or use another directory",
+			       dir);
+	int r = mount_check(dir, err);
+	if (r == 0)
+		*ret_lock = steal_fd(&fd);
+	return r;
+}
+
 static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
 	struct mount_state *s = state;
@@ -144,12 +162,13 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	AUTO(origin) struct origin *origin = NULL;
 	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {0};
 	AUTO_CLOSE int entry_fd = -1;
+	AUTO_CLOSE int dir_lock = -1;
 	const char *run_dir = NULL;
 	(void)argc;
 	int r = ctx_misuse(ctx, mount_verb_check(s, err));
 	/* Refused before anything is fetched what could not be mounted later. */
 	if (r == 0)
-		r = mount_check(argv[1], err);
+		r = mount_verb_reserve(argv[1], &dir_lock, err);
 	if (r == 0)
 		r = mounting_dir(argv[1], &entry.dir, err);
 	if (r == 0)

@@ -245,6 +245,22 @@ class TestErofs:
         assert str(mounted) not in sluice("mounts").stdout
 
 
+def test_one_mount_on_a_directory(sluice, local):
+    """Of several that begin at once, all but one are refused."""
+    place = sluice.place / "mnt"
+    place.mkdir()
+    sluice.mounted.append(place)
+    started = [subprocess.Popen([PROGRAM, "mount", local, place], stderr=subprocess.PIPE,
+                                text=True, env={**sluice.environment,
+                                                run.MARK: os.environ[run.MARK]})
+               for _ in range(6)]
+    said = [sentence(process.communicate(timeout=60)[1]) for process in started]
+    assert sorted(process.returncode for process in started) == [0] + [1] * 5
+    assert sum("under way" in words or "mounted here already" in words for words in said) == 5
+    assert len(run.mounts_below(place)) == 1
+    assert (place / "etc/user").read_bytes() == b"x"
+
+
 class TestStates:
     def test_holder_dies(self, sluice, local):
         """The server starts another, which keeps the mount through the server's own death."""
