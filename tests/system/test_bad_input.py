@@ -308,6 +308,8 @@ HOSTILE = {
     ("trusted attribute", "xattr trusted.overlay.opaque"): lambda: tar_of(
         {"name": "a", "xattrs": {"trusted.overlay.opaque": b"y"}}),
     ("file below a file", "a/b lies below a file"): lambda: tar_of({"name": "a"}, {"name": "a/b"}),
+    ("loop of symlinks", "below a loop of symlinks"): lambda: tar_of(
+        {"name": "link", "type_": tarfile.SYMTYPE, "link": "link"}, {"name": "link/passwd"}),
     ("name of 256 bytes", "longer than 255"): lambda: tar_of({"name": "n" * 256}),
     ("deep", "deeper than 1024"): lambda: tar_of({"name": "/".join("d" * 5000)}),
     ("bad checksum", "the checksum of the header is wrong"): lambda: bytes(
@@ -349,6 +351,19 @@ class TestHostileTars:
         mounted = sluice.mount(one_layer(layout, layers.gzip_one(tar),
                                          diff_id=registry.digest_of(tar)))
         assert os.listxattr(mounted / "a") == ["user.mine"]
+
+    @pytest.mark.parametrize("to", ("/", "../../../../../..", "/etc/.."))
+    def test_symlinks_lead_nowhere_else(self, sluice, layout, to):
+        """What an entry's path goes through is followed inside the layer, as if it were all."""
+        name = f"sluice-test-{os.getpid()}"
+        tar = tar_of({"name": "out", "type_": tarfile.SYMTYPE, "link": to},
+                     {"name": "etc", "type_": tarfile.DIRTYPE},
+                     {"name": f"out/etc/{name}", "data": b"inside"})
+        mounted = sluice.mount(one_layer(layout, layers.gzip_one(tar),
+                                         diff_id=registry.digest_of(tar)))
+        assert (mounted / "etc" / name).read_bytes() == b"inside"
+        assert os.readlink(mounted / "out") == to
+        assert not os.path.exists(f"/etc/{name}")
 
     def test_absolute_names_stay_inside(self, sluice, layout):
         tar = tar_of({"name": "/etc/inside", "data": b"yes"})

@@ -126,6 +126,12 @@ class TestOptions:
         flags = self.flags(sluice.mount(local))
         assert {"ro", "nosuid", "nodev", "allow_other", "default_permissions"} <= set(flags)
 
+    def test_devices_do_not_work(self, sluice, local):
+        mounted = sluice.mount(local)
+        for name in ("dev/char", "dev/block"):
+            with pytest.raises(PermissionError):
+                os.open(mounted / name, os.O_RDONLY)
+
     def test_asked_for(self, sluice, local):
         mounted = sluice.mount(local, "-o", "noexec,noatime", "-o", "suid")
         flags = self.flags(mounted)
