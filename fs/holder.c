@@ -38,6 +38,7 @@ struct holder {
 	struct child next; /* of an upgrade */
 	uint64_t crashes[HOLDER_CRASHES_MAX]; /* when, the latest first */
 	unsigned int n_crashes;		      /* in a row, each close to the one before */
+	bool served;	   /* the mount is there, and whoever waited for it was told */
 	bool leaving;	   /* an unmount was asked for */
 	bool over;	   /* the connection is gone, or given up */
 };
@@ -178,12 +179,18 @@ static int holder_go(struct holder *h, struct err *err)
 
 static int on_serving(struct holder *h, struct err *err)
 {
-	mount_tune(h->config->dir);
+	bool first = !h->served;
+	if (first) /* later another file system may be seen there */
+		mount_tune(h->config->dir);
 	int r = h->config->serving ? h->config->serving(h->config->data, h->now.pid, err) : 0;
-	if (r < 0)
+	if (r < 0 && first)
 		return r;
-	if (h->status_fd >= 0)
-		(void)holder_send(h->status_fd, HOLDER_SERVING, NULL, -1);
+	if (r < 0) /* a full disk, say: no reason to take the mount from its readers */
+		log_error("%s: note server %d: %s", h->config->dir, h->now.pid, err_text(err));
+	h->served = true;
+	r = h->status_fd < 0 ? 0 : holder_send(h->status_fd, HOLDER_SERVING, NULL, -1);
+	if (r < 0)
+		return err_set(err, r, "%s: tell whoever asked for the mount", h->config->dir);
 	cleanup_close(&h->status_fd);
 	h->status_fd = -1;
 	return 0;
@@ -294,9 +301,10 @@ static int leave(struct holder *h, struct err *err)
 	if (h->leaving || h->fuse_fd < 0)
 		return give_up(h, "told to end at once", err);
 	h->leaving = true;
-	int r = mount_undo(h->config->dir, false, err);
+	const char *dir = h->served && h->config->top ? h->config->top : h->config->dir;
+	int r = mount_undo(dir, false, err);
 	if (r < 0)
-		r = mount_undo(h->config->dir, true, err);
+		r = mount_undo(dir, true, err);
 	if (r < 0)
 		return give_up(h, err_text(err), err);
 	return 0;
@@ -442,6 +450,7 @@ int holder_adopt(const struct holder_config *config, pid_t server, struct err *e
 			child_forget(&h.now); /* it is not ours to end */
 		}
 	}
+	h.served = true;
 	if (r == 0)
 		r = on_serving(&h, err);
 	if (r == 0)

@@ -23,6 +23,7 @@
  * Signals to the holder: SIGHUP upgrades; SIGTERM or SIGINT unmounts (lazily
  * while in use: it then goes on serving whoever is inside); a second one ends
  * the connection at once. It is to run in a process of its own, with a single thread.
+ * Servers are in sessions of their own: what a terminal sends is the holder's.
  */
 
 #include <sys/types.h>
@@ -44,6 +45,7 @@ enum {
 
 struct holder_config {
 	const char *dir;		     /* where to mount; absolute */
+	const char *top;		     /* once it is served: what to unmount instead, or NULL */
 	const char *source;		     /* what mount(8) shows: the image */
 	const struct mount_options *options;
 	const char *program;		     /* path of the program: opened now and at each upgrade */
@@ -51,7 +53,10 @@ struct holder_config {
 	char *const *envp;		     /* its environment */
 	unsigned int crashes_max;	     /* 0: HOLDER_CRASHES_MAX */
 	int status_fd;			     /* of holder_launch(), or -1; the holder's from now on */
-	/* Called when the mount is there, and again for each server that takes over. */
+	/*
+	 * Called when the mount is there, and again for each server that takes over. A failure
+	 * ends the mount the first time; later it is logged.
+	 */
 	int (*serving)(void *data, pid_t server, struct err *err);
 	void *data;
 };
@@ -65,10 +70,11 @@ int holder_run(const struct holder_config *config, struct err *err);
 
 /*
  * Starts the program anew as a holder in a session of its own, with log_fd as
- * its stdout and stderr, and waits until the file system is mounted and
- * served. argv leads to holder_run(), with status_fd HOLDER_FD_CONTROL. What
- * the holder says of a failure is err's. *ret_pid: the holder, which the
- * caller may leave alone.
+ * its stdout and stderr, / as its working directory and nothing to read, and
+ * waits until the file system is mounted and served; should the caller die
+ * before, there is no mount. argv leads to holder_run(), with status_fd
+ * HOLDER_FD_CONTROL. What the holder says of a failure is err's. *ret_pid: the
+ * holder, which the caller may leave alone.
  */
 int holder_launch(const char *program, char *const *argv, char *const *envp, int log_fd,
 		  pid_t *ret_pid, struct err *err);

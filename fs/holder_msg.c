@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "fs/holder_priv.h"
 
@@ -71,6 +72,13 @@ int holder_receive(int sock, struct holder_msg *ret, int *ret_fd)
 	return 0;
 }
 
+/* A holder outlives who started it: it keeps neither a pipe nor a directory of theirs in use. */
+static int child_detach(void)
+{
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return null < 0 || dup2(null, STDIN_FILENO) < 0 || chdir("/") < 0 ? -errno : 0;
+}
+
 /* dup2() onto the numbers below, out of the way of one another. */
 static int child_place(int from, int to)
 {
@@ -82,13 +90,12 @@ static void __attribute__((noreturn)) child_exec(const struct holder_exec *exec)
 	sigset_t none;
 	(void)sigemptyset(&none);
 	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
-	if (exec->new_session)
-		(void)setsid();
+	(void)setsid();
 	int program = fcntl(exec->program_fd, F_DUPFD_CLOEXEC, FD_PARK);
 	int control = fcntl(exec->control, F_DUPFD_CLOEXEC, FD_PARK);
 	int init = exec->init < 0 ? -1 : fcntl(exec->init, F_DUPFD_CLOEXEC, FD_PARK);
 	int log = exec->log < 0 ? -1 : fcntl(exec->log, F_DUPFD_CLOEXEC, FD_PARK);
-	if (child_place(control, HOLDER_FD_CONTROL) < 0 || child_place(init, HOLDER_FD_INIT) < 0 ||
+	if ((log >= 0 && child_detach() < 0) || child_place(control, HOLDER_FD_CONTROL) < 0 || child_place(init, HOLDER_FD_INIT) < 0 ||
 	    child_place(init, HOLDER_FD_FUSE) < 0 || /* kept free for the connection */
 	    child_place(log, STDOUT_FILENO) < 0 || child_place(log, STDERR_FILENO) < 0 ||
 	    close_range(init < 0 ? HOLDER_FD_INIT : HOLDER_FD_FUSE + 1, UINT_MAX,
@@ -126,8 +133,7 @@ int holder_launch(const char *program, char *const *argv, char *const *envp, int
 	AUTO_CLOSE int mine = pair[0];
 	AUTO_CLOSE int theirs = pair[1];
 	struct holder_exec exec = {.program_fd = program_fd, .argv = argv, .envp = envp,
-				   .control = theirs,
-				   .init = -1, .log = log_fd, .new_session = true};
+				   .control = theirs, .init = -1, .log = log_fd};
 	pid_t pid;
 	int r = holder_fork(&exec, &pid);
 	if (r < 0)

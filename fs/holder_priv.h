@@ -25,12 +25,12 @@ int holder_receive(int sock, struct holder_msg *ret, int *ret_fd);
 /*
  * Forks and executes the program behind program_fd. In it, control becomes
  * HOLDER_FD_CONTROL, init (unless -1) HOLDER_FD_INIT, log (unless -1) stdout
- * and stderr; every other descriptor is closed. -errno of the fork.
+ * and stderr, with nothing to read and / to work in; every other descriptor is
+ * closed. It gets a session of its own. -errno of the fork.
  */
 struct holder_exec {
 	int program_fd;
 	char *const *argv, *const *envp;
 	int control, init, log;
-	bool new_session;
 };
 int holder_fork(const struct holder_exec *exec, pid_t *ret_pid);

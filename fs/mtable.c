@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
@@ -147,8 +146,9 @@ int mtable_lock(int entry_fd, int *ret_fd, struct err *err)
 	AUTO_CLOSE int fd = openat(entry_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_set(err, -errno, "lock a mount");
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ?
+	struct flock lock = {.l_type = F_WRLCK};
+	if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
+		return errno == EAGAIN || errno == EACCES ?
 			       err_say(err, -EBUSY, "the mount has a holder already") :
 			       err_set(err, -errno, "lock a mount");
 	*ret_fd = steal_fd(&fd);
@@ -158,7 +158,9 @@ int mtable_lock(int entry_fd, int *ret_fd, struct err *err)
 bool mtable_is_held(int entry_fd)
 {
 	AUTO_CLOSE int fd = openat(entry_fd, "lock", O_RDONLY | O_CLOEXEC);
-	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	/* Asked for and not taken: a holder that starts meanwhile must find it free. */
+	struct flock lock = {.l_type = F_RDLCK};
+	return fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 int mtable_remove(const char *run_dir, const char *id, struct err *err)

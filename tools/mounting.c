@@ -62,19 +62,34 @@ int words_add_number(struct words *words, const char *option, uint64_t value,
 }
 
 /* A path that means the same in another working directory. */
+static int path_absolute(const char *value, char **ret)
+{
+	AUTO_FREE char *cwd = value[0] == '/' ? NULL : getcwd(NULL, 0);
+	if (value[0] != '/' && !cwd)
+		return -errno;
+	char *path = NULL;
+	if (asprintf(&path, "%s%s%s", cwd ? cwd : "", cwd ? "/" : "", value) < 0)
+		return -ENOMEM;
+	*ret = path;
+	return 0;
+}
+
 static int words_add_path(struct words *words, const char *option, const char *value)
 {
-	char path[PATH_MAX];
-	if (!value)
+	AUTO_FREE char *path = NULL;
+	int r = value ? path_absolute(value, &path) : 0;
+	return r < 0 ? r : words_add_text(words, option, path);
+}
+
+/* The same for a path in the environment. */
+static int environment_fix_path(const char *name)
+{
+	AUTO_FREE char *path = NULL;
+	const char *value = getenv(name);
+	if (!value || value[0] == '\0')
 		return 0;
-	if (value[0] == '/')
-		return words_add_text(words, option, value);
-	if (!getcwd(path, sizeof(path)))
-		return -errno;
-	size_t n = strlen(path);
-	if (snprintf(path + n, sizeof(path) - n, "/%s", value) >= (int)(sizeof(path) - n))
-		return -ENAMETOOLONG;
-	return words_add_text(words, option, path);
+	int r = path_absolute(value, &path);
+	return r < 0 ? r : setenv(name, path, 1) < 0 ? -errno : 0;
 }
 
 static int words_add_common(struct words *w, const struct ctx *c)
@@ -111,6 +126,10 @@ int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, s
 		r = words_add(&words, verb);
 	if (r == 0)
 		r = words_add_common(&words, ctx);
+	if (r == 0)
+		r = environment_fix_path("REGISTRY_AUTH_FILE");
+	if (r == 0)
+		r = environment_fix_path("DOCKER_CONFIG");
 	/* A command line is for everybody to read; an environment is not. */
 	if (r == 0 && ctx->user && setenv("SLUICE_CREDS", ctx->user, 1) < 0)
 		r = -errno;

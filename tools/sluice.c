@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/num.h"
@@ -11,7 +13,8 @@
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const struct verb *const verbs[] = {
-	&verb_mount, &verb_umount, &verb_mounts, &verb_pull, &verb_images, &verb_stat, &verb_ls, &verb_cat, &verb_index, &verb_gc, &verb_fsck, &verb_hold, &verb_serve,
+	&verb_mount, &verb_umount, &verb_mounts, &verb_pull, &verb_images, &verb_stat, &verb_ls,
+	&verb_cat,   &verb_index,  &verb_gc,     &verb_fsck, &verb_hold,   &verb_serve,
 };
 
 static void print_overview(void)
@@ -75,17 +78,33 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 		(void)fprintf(stderr, "sluice %s: %s\n", verb->name, err_text(&err));
 		return ctx.misused ? EXIT_USAGE : EXIT_FAILED;
 	}
-	/* Output that did not reach its reader is a failure, too. */
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		(void)fprintf(stderr, "sluice %s: write the output: %s\n", verb->name,
-			      strerrordesc_np(errno));
-		return EXIT_FAILED;
-	}
 	return r;
+}
+
+/* Output that did not reach its reader is a failure, too. */
+static int finish_output(int status)
+{
+	if (status != 0 || (fflush(stdout) == 0 && !ferror(stdout)))
+		return status;
+	(void)fprintf(stderr, "sluice: write the output: %s\n", strerrordesc_np(errno));
+	return EXIT_FAILED;
+}
+
+/* A file that got the number of a closed standard descriptor would be written into by printf(). */
+static int keep_standard_fds(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		/* The wrong way round: what is read or written there fails, as it did. */
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) // NOLINT
+			return -1;
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
+	if (keep_standard_fds() < 0)
+		return EXIT_FAILED;
 	/* A reader of our output who leaves shows as EPIPE, which is handled like every error. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (argc < 2) {
@@ -95,15 +114,15 @@ int main(int argc, char **argv)
 	const char *name = argv[1];
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
 		print_overview();
-		return 0;
+		return finish_output(0);
 	}
 	if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
 		(void)puts("sluice " SLUICE_VERSION);
-		return 0;
+		return finish_output(0);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
 		if (strcmp(verbs[i]->name, name) == 0)
-			return run_verb(verbs[i], argc - 1, argv + 1);
+			return finish_output(run_verb(verbs[i], argc - 1, argv + 1));
 	(void)fprintf(stderr, "sluice: there is no verb '%s'; 'sluice --help' lists them\n", name);
 	return EXIT_USAGE;
 }

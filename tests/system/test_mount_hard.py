@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator does to a mount that its authors did not think of first."""
+import hashlib
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import PROGRAM, sentence
+from lib import images, layers, run
+from test_mount_life import ANSWER_SECONDS_MAX, BIG, big_sha256, is_alive, row_of, told
+
+
+@pytest.fixture
+def local(tmp_path):
+    layout = images.Layout(tmp_path / "layout")
+    layout.tag(layout.manifest([layers.bottom(big=BIG), layers.top()]))
+    return f"oci:{layout.place}:latest"
+
+
+def gone(*pids):
+    run.wait_until(lambda: not any(map(is_alive, pids)), ANSWER_SECONDS_MAX, "the end")
+
+
+class TestSignals:
+    def test_writable_in_use_is_told_to_end(self, sluice, local):
+        """It goes out of sight; whoever is inside reads on, then all is cleaned up."""
+        mounted = sluice.mount(local, "--rw")
+        row = row_of(sluice, mounted)
+        with open(mounted / "data/big", "rb") as file:
+            os.kill(row["holder"], signal.SIGTERM)
+            run.wait_until(lambda: not os.path.ismount(mounted), ANSWER_SECONDS_MAX, "the unmount")
+            assert hashlib.sha256(file.read()).hexdigest() == big_sha256()
+            assert is_alive(row["holder"])
+        gone(row["holder"], row["server"])
+        assert told(sluice, "mounts") == [] or str(mounted) not in sluice("mounts").stdout
+        assert not list(sluice.store.glob("tmp/upper-*"))
+
+    @pytest.mark.parametrize("how", ((), ("--rw",)))
+    def test_key_of_a_terminal(self, sluice, local, how):
+        """Ctrl-C goes to all of a group at once; only the holder may act on it."""
+        place = sluice.place / "mnt"
+        place.mkdir()
+        process = subprocess.Popen([PROGRAM, "mount", "--foreground", *how, local, place],
+                                   env=sluice.environment, stderr=subprocess.PIPE, text=True,
+                                   start_new_session=True)
+        try:
+            run.wait_until(lambda: os.path.ismount(place), ANSWER_SECONDS_MAX, "the mount")
+            assert (place / "etc/user").read_bytes() == b"x"
+            with open(place / "data/big", "rb") as file:
+                os.killpg(process.pid, signal.SIGINT)
+                run.wait_until(lambda: not os.path.ismount(place), ANSWER_SECONDS_MAX, "the unmount")
+                assert hashlib.sha256(file.read()).hexdigest() == big_sha256()
+            assert process.wait(ANSWER_SECONDS_MAX) == 0
+            assert sentence(process.stderr.read()) == ""
+        finally:
+            process.kill()
+            process.communicate()
+            run.run("umount", "--lazy", place, check=False)
+
+
+class TestStart:
+    def test_holder_keeps_nothing_of_its_caller(self, sluice, local):
+        mounted = sluice.mount(local)
+        for who in ("holder", "server"):
+            pid = row_of(sluice, mounted)[who]
+            assert os.readlink(f"/proc/{pid}/cwd") == "/"
+            assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
+
+    def test_standard_input_ends_with_the_command(self, sluice, local):
+        (sluice.place / "mnt").mkdir()
+        sluice.mounted.append(sluice.place / "mnt")
+        process = subprocess.Popen([PROGRAM, "mount", local, sluice.place / "mnt"],
+                                   env=sluice.environment, stdin=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        assert process.wait(ANSWER_SECONDS_MAX) == 0
+        process.stderr.close()
+        with pytest.raises(BrokenPipeError):
+            for _ in range(3):
+                os.write(process.stdin.fileno(), b"x")
+        process.stdin.raw.close()
+
+    def test_killed_while_it_waits(self, sluice, local):
+        """A mount that nobody waits for any more does not appear."""
+        sluice("pull", "--lazy", local)
+        place = sluice.place / "mnt"
+        place.mkdir()
+        process = subprocess.Popen([PROGRAM, "mount", local, place], env=sluice.environment,
+                                   stdin=subprocess.DEVNULL)
+        children = f"/proc/{process.pid}/task/{process.pid}/children"
+        holder = ""
+        deadline = time.monotonic() + ANSWER_SECONDS_MAX
+        while not holder and time.monotonic() < deadline:
+            with open(children, encoding="ascii") as file:
+                holder = file.read()
+        os.kill(int(holder), signal.SIGSTOP)
+        process.kill()
+        process.wait()
+        os.kill(int(holder), signal.SIGCONT)
+        gone(int(holder))
+        assert not os.path.ismount(place)
+        assert str(place) not in sluice("mounts").stdout
+
+
+class TestOutput:
+    @pytest.mark.parametrize("words", (("images",), ("fsck",), ("--help",),
+                                       ("mount", "--help"), ("--version",)))
+    def test_closed(self, sluice, words):
+        """What is printed must not land in whatever file got the number."""
+        result = run.run("sh", "-c", f"exec {PROGRAM} {' '.join(words)} >&-", check=False,
+                         env=sluice.environment)
+        assert result.returncode == 1 and "write the output" in result.stderr
