@@ -108,10 +108,17 @@ static bool prepare_is_done(struct prepare *p)
 {
 	struct store *store = p->request->store;
 	AUTO_FINISH(image_record) struct image_record record = {0};
+	AUTO_FINISH(buf) struct buf manifest = buf_make(ORIGIN_MANIFEST_MAX);
+	AUTO(erofs) struct erofs *tree = NULL;
 	AUTO_CLOSE int dir = -1;
+	AUTO_CLOSE int fd = -1;
 	struct err ignored;
 	if (image_dir_open(store, &p->image.desc.digest, false, &dir, &ignored) < 0 ||
-	    image_record_load(dir, &record, &ignored) < 0 || faccessat(dir, "tree.erofs", R_OK, 0) < 0)
+	    image_record_load(dir, &record, &ignored) < 0 ||
+	    store_blob_get(store, &record.manifest, &manifest, &ignored) < 0)
+		return false;
+	fd = openat(dir, "tree.erofs", O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || erofs_open(fd, &tree, &ignored) < 0)
 		return false;
 	for (size_t i = 0; i < record.n_layers; i++) {
 		AUTO(store_layer) struct store_layer *layer = NULL;

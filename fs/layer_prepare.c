@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/layer_prepare.h"
 
+#include "fs/erofs.h"
 #include "fs/layer_soci.h"
 #include "fs/layer_stream.h"
 #include "fs/layer_toc.h"
@@ -27,27 +28,37 @@ static int layer_prepare_stream(const struct layer_prepare *job, struct err *err
 	return layer_stream_run(&stream, err);
 }
 
-/* Whether the store has both the table and the tree. */
-static bool layer_is_ready(const struct layer_prepare *job)
+/* Whether the store has both the table and the tree; why: why the tree is of no use, if it is not. */
+static bool layer_is_ready(const struct layer_prepare *job, struct err *why)
 {
 	AUTO(store_layer) struct store_layer *layer = NULL;
-	AUTO_CLOSE int tree = -1;
+	AUTO(erofs) struct erofs *tree = NULL;
+	AUTO_CLOSE int fd = -1;
 	struct err ignored;
-	return store_layer_open(job->request->store, &job->desc->digest, &layer, &ignored) == 0 &&
-	       store_layer_tree(layer, &tree, &ignored) == 0;
+	if (store_layer_open(job->request->store, &job->desc->digest, &layer, &ignored) < 0 ||
+	    store_layer_tree(layer, &fd, &ignored) < 0)
+		return false;
+	return erofs_open(fd, &tree, why) == 0;
 }
 
 int layer_prepare_run(const struct layer_prepare *job, struct err *err)
 {
 	AUTO_CLOSE int lock = -1;
-	if (layer_is_ready(job))
+	struct err broken = {0};
+	if (layer_is_ready(job, &broken))
 		return 0;
 	int r = store_lock(job->request->store, &job->desc->digest, 0, &lock, err);
 	if (r < 0)
 		return r;
 	/* Another process may have done it while this one waited. */
-	if (layer_is_ready(job))
+	broken = (struct err){0};
+	if (layer_is_ready(job, &broken))
 		return 0;
+	if (broken.code == -EBADMSG)
+		r = store_layer_quarantine(job->request->store, &job->desc->digest, err_text(&broken),
+					   err);
+	if (r < 0)
+		return r;
 	if (job->request->index_use == IMAGE_INDEX_ANY) {
 		r = layer_toc_run(job, err);
 		if (r == -ENOENT)
