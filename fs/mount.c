@@ -73,8 +73,11 @@ int mount_options_parse(struct mount_options *options, const char *text, struct 
 	return 0;
 }
 
-/* Whether Sluice mounted something on exactly this path; the source text is told. */
-static bool mounted_here(const char *path, char *ret_source, size_t size)
+/*
+ * Whether what is on top at exactly this path is a mount of Sluice, whose source is told. One of
+ * another type is when it has the given source (NULL: never).
+ */
+static bool mounted_here(const char *path, const char *other, char *ret_source, size_t size)
 {
 	FILE *table = setmntent("/proc/self/mounts", "re");
 	if (!table)
@@ -83,13 +86,20 @@ static bool mounted_here(const char *path, char *ret_source, size_t size)
 	struct mntent entry;
 	char text[8192];
 	while (getmntent_r(table, &entry, text, sizeof(text))) {
-		if (strcmp(entry.mnt_type, FUSE_TYPE) != 0 || strcmp(entry.mnt_dir, path) != 0)
+		if (strcmp(entry.mnt_dir, path) != 0)
 			continue;
 		(void)snprintf(ret_source, size, "%s", entry.mnt_fsname);
-		found = true;
+		found = strcmp(entry.mnt_type, FUSE_TYPE) == 0 ||
+			(other && strcmp(entry.mnt_fsname, other) == 0);
 	}
 	(void)endmntent(table);
 	return found;
+}
+
+bool mount_is_there(const char *dir, const char *source)
+{
+	char ignored[MOUNT_SOURCE_MAX];
+	return mounted_here(dir, source, ignored, sizeof(ignored));
 }
 
 static int check_empty(const char *dir, struct err *err)
@@ -113,7 +123,7 @@ int mount_check(const char *dir, struct err *err)
 {
 	AUTO_FREE char *real = realpath(dir, NULL);
 	char source[MOUNT_SOURCE_MAX];
-	if (mounted_here(real ? real : dir, source, sizeof(source)))
+	if (mounted_here(real ? real : dir, NULL, source, sizeof(source)))
 		return err_say(err, -EBUSY,
 			       "%s: %s is mounted here already: unmount it first, or use another "
 			       "directory", dir, source);

@@ -40,6 +40,12 @@ int mount_options_parse(struct mount_options *options, const char *text, struct 
 int mount_check(const char *dir, struct err *err);
 
 /*
+ * Whether what is on top at dir (as /proc/mounts has it) is of Sluice: FUSE, or an overlay or EROFS
+ * with this source (NULL: not these). Looks at the kernel's table only, so it never waits.
+ */
+bool mount_is_there(const char *dir, const char *source);
+
+/*
  * Mounts a file system of type fuse.sluice on dir; source is what mount(8)
  * shows for it. *ret_fd is the connection's /dev/fuse, owned by the caller:
  * nothing on the mount answers until somebody serves it.

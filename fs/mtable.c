@@ -204,6 +204,7 @@ int mtable_each(const char *run_dir, mtable_fn fn, void *data, struct err *err)
 
 struct find {
 	const char *dir;
+	bool held;
 	int64_t created;
 	char id[MTABLE_ID_MAX];
 };
@@ -211,8 +212,11 @@ struct find {
 static int find_one(void *data, int entry_fd, const struct mtable_entry *entry)
 {
 	struct find *find = data;
-	(void)entry_fd;
-	if (strcmp(entry->dir, find->dir) == 0 && entry->created >= find->created) {
+	if (strcmp(entry->dir, find->dir) != 0)
+		return 0;
+	bool held = mtable_is_held(entry_fd);
+	if (held > find->held || (held == find->held && entry->created >= find->created)) {
+		find->held = held;
 		find->created = entry->created;
 		memcpy(find->id, entry->id, sizeof(find->id));
 	}

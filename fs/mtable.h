@@ -70,6 +70,6 @@ int mtable_remove(const char *run_dir, const char *id, struct err *err);
 typedef int (*mtable_fn)(void *data, int entry_fd, const struct mtable_entry *entry);
 int mtable_each(const char *run_dir, mtable_fn fn, void *data, struct err *err);
 
-/* The newest entry for a directory (absolute). -ENOENT. */
+/* The entry for a directory (absolute): one that is held, else the newest. -ENOENT. */
 int mtable_find(const char *run_dir, const char *dir, struct mtable_entry *ret, int *ret_fd,
 		struct err *err);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "fs/mount.h"
 
 int mounting_program(char **ret, struct err *err)
 {
@@ -140,11 +141,37 @@ int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, s
 	return 0;
 }
 
+static int path_of_dead(const char *text, char **ret)
+{
+	AUTO_FREE char *copy = strdup(text);
+	if (!copy)
+		return -ENOMEM;
+	size_t n = strlen(copy);
+	while (n > 1 && copy[n - 1] == '/')
+		copy[--n] = '\0';
+	char *slash = strrchr(copy, '/');
+	const char *last = slash ? slash + 1 : copy;
+	if (slash)
+		*slash = '\0';
+	AUTO_FREE char *parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
+	if (!parent)
+		return -errno;
+	char *path = NULL;
+	if (asprintf(&path, "%s%s%s", parent, strcmp(parent, "/") == 0 ? "" : "/", last) < 0)
+		return -ENOMEM;
+	*ret = path;
+	return 0;
+}
+
 int mounting_dir(const char *text, char **ret, struct err *err)
 {
 	char *path = realpath(text, NULL);
-	if (!path)
-		return err_set(err, -errno, "find %s", text);
+	int r = path ? 0 : -errno;
+	/* A dead mount cannot be looked into, but the directory that holds it can. */
+	if (r == -ENOTCONN)
+		r = path_of_dead(text, &path);
+	if (r < 0)
+		return err_set(err, r, "find %s", text);
 	*ret = path;
 	return 0;
 }
@@ -157,6 +184,18 @@ int mounting_own_upper(struct ctx *ctx, const char *id, char **ret, int *ret_loc
 	int r = ctx_store(ctx, &store, err);
 	(void)snprintf(name, sizeof(name), "upper-%s", id);
 	return r < 0 ? r : store_tmp_hold(store, name, ret, ret_lock, err);
+}
+
+bool mounting_is_seen(const struct mtable_entry *entry)
+{
+	char name[DIGEST_STR_MAX];
+	AUTO_FREE char *tree = NULL;
+	if (!entry->erofs || entry->upper)
+		return mount_is_there(entry->dir, entry->image);
+	if (asprintf(&tree, "%s/images/%s/tree.erofs", entry->store,
+		     store_entry_name(&entry->manifest, name)) < 0)
+		tree = NULL;
+	return mount_is_there(entry->dir, tree);
 }
 
 bool mounting_is_serving(const struct mtable_entry *entry)

@@ -30,7 +30,7 @@ int words_add(struct words *words, const char *text);
 int words_add_number(struct words *words, const char *option, uint64_t value, const char *unit);
 int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, struct err *err);
 
-/* An existing directory's absolute path; the caller frees it. */
+/* A directory's absolute path, also of one where a dead mount is; the caller frees it. */
 int mounting_dir(const char *text, char **ret, struct err *err);
 
 /*
@@ -46,6 +46,9 @@ int mounting_own_upper(struct ctx *ctx, const char *id, char **ret, int *ret_loc
  */
 int mounting_clear(const char *run_dir, const struct mtable_entry *entry, int entry_fd,
 		   struct err *err);
+
+/* Whether what the user sees on an entry's directory is, by its looks, this entry's mount. */
+bool mounting_is_seen(const struct mtable_entry *entry);
 
 /* Whether the server that an entry names still runs, and is ours. */
 bool mounting_is_serving(const struct mtable_entry *entry);

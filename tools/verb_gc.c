@@ -43,6 +43,18 @@ static bool gc_mount_is_dead(const struct gc_mounts *gc, int entry_fd,
 	return entry->holder > 0 || entry->created + (int64_t)gc->min_age_sec < (int64_t)time(NULL);
 }
 
+/* Another mount that lives may be where this one was: what is seen there is its. */
+static bool gc_mount_is_seen(const struct gc_mounts *gc, const struct mtable_entry *entry)
+{
+	AUTO_FINISH(mtable_entry) struct mtable_entry other = {0};
+	AUTO_CLOSE int fd = -1;
+	struct err ignored;
+	if (entry->holder == 0 || !mounting_is_seen(entry))
+		return false;
+	return mtable_find(gc->run_dir, entry->dir, &other, &fd, &ignored) == 0 &&
+	       !mtable_is_held(fd) && !mounting_is_serving(&other);
+}
+
 static int gc_mount(void *data, int entry_fd, const struct mtable_entry *entry)
 {
 	struct gc_mounts *gc = data;
@@ -51,8 +63,7 @@ static int gc_mount(void *data, int entry_fd, const struct mtable_entry *entry)
 	gc->removed++;
 	if (gc->state->dry_run)
 		return 0;
-	/* Nobody answers there any more; where it is gone already this changes nothing. */
-	if (entry->holder > 0 && mount_check(entry->dir, NULL) == -EBUSY)
+	if (gc_mount_is_seen(gc, entry))
 		(void)mount_undo(entry->dir, true, NULL);
 	return mounting_clear(gc->run_dir, entry, entry_fd, gc->err);
 }
@@ -101,9 +112,10 @@ const struct verb verb_gc = {
 	.name = "gc",
 	.args = "",
 	.summary = "remove what nothing needs from the store",
-	.teach = "Removes leftovers of interrupted work and of mounts whose processes died, content that was put aside as wrong, layers of\n"
-		 "no image, and layer data past the budget; with --all also every image that is not\n"
-		 "mounted. What a mount uses stays, and what is missed later is fetched again.\n\n"
+	.teach = "Removes leftovers of interrupted work and of mounts whose processes died, content that\n"
+		 "was put aside as wrong, layers of no image, and layer data past the budget; with --all\n"
+		 "also every image that is not mounted. What a mount uses stays, and what is missed later\n"
+		 "is fetched again.\n\n"
 		 "  sluice gc --all --dry-run",
 	.options = gc_options,
 	.state_size = sizeof(struct gc_state),

@@ -173,7 +173,7 @@ static int hold_run_holder(struct hold *h, struct ctx *ctx, const struct hold_st
 		return r;
 	struct holder_config config = {
 		.dir = h->lower,
-		.top = h->entry.upper ? h->entry.dir : NULL,
+		.top = h->lower_is_own ? h->entry.dir : NULL,
 		.source = h->entry.image,
 		.options = &h->options,
 		.program = program,

@@ -138,18 +138,34 @@ static int mount_verb_start(struct ctx *ctx, const struct mount_state *s,
 	return holder_launch(program, words.items, environ, log_fd, &holder, err);
 }
 
+/* A mount with something on top looks like anybody's: it takes the table to know it for one of ours. */
+static int mount_verb_check_table(const char *run_dir, const char *dir, struct err *err)
+{
+	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {0};
+	AUTO_CLOSE int fd = -1;
+	AUTO_FREE char *real = NULL;
+	struct err ignored;
+	if (mounting_dir(dir, &real, &ignored) == 0 &&
+	    mtable_find(run_dir, real, &entry, &fd, &ignored) == 0 && mounting_is_seen(&entry))
+		return err_say(err, -EBUSY, "%s: %s is mounted here already: unmount it first, or use "
+			       "another directory", dir, entry.image);
+	return 0;
+}
+
 /*
  * Keeps others from mounting on the directory while this command does: two that
  * prepare an image at once would both find it free. Also checks that it is.
  */
-static int mount_verb_reserve(const char *dir, int *ret_lock, struct err *err)
+static int mount_verb_reserve(const char *run_dir, const char *dir, int *ret_lock, struct err *err)
 {
 	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
 		return err_say(err, -EBUSY,
 			       "%s: another mount here is under way: wait for it, or use another directory",
 			       dir);
-	int r = mount_check(dir, err);
+	int r = mount_verb_check_table(run_dir, dir, err);
+	if (r == 0)
+		r = mount_check(dir, err);
 	if (r == 0)
 		*ret_lock = steal_fd(&fd);
 	return r;
@@ -166,13 +182,13 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	const char *run_dir = NULL;
 	(void)argc;
 	int r = ctx_misuse(ctx, mount_verb_check(s, err));
-	/* Refused before anything is fetched what could not be mounted later. */
-	if (r == 0)
-		r = mount_verb_reserve(argv[1], &dir_lock, err);
-	if (r == 0)
-		r = mounting_dir(argv[1], &entry.dir, err);
 	if (r == 0)
 		r = ctx_run_dir(ctx, &run_dir, err);
+	/* Refused before anything is fetched what could not be mounted later. */
+	if (r == 0)
+		r = mount_verb_reserve(run_dir, argv[1], &dir_lock, err);
+	if (r == 0)
+		r = mounting_dir(argv[1], &entry.dir, err);
 	if (r == 0)
 		r = ctx_prepare(ctx, argv[0], &ref, &origin, &entry.manifest, err);
 	if (r < 0)

@@ -204,7 +204,8 @@ static int stat_run(struct ctx *ctx, void *state, int argc, char **argv, struct 
 	if (r < 0)
 		return r;
 	/* A directory that is there is meant as one; no image is named like a path. */
-	if (stat(argv[0], &st) < 0 || !S_ISDIR(st.st_mode))
+	bool is_there = stat(argv[0], &st) == 0;
+	if (is_there ? !S_ISDIR(st.st_mode) : errno != ENOTCONN)
 		return stat_image(ctx, argv[0], run_dir, err);
 	r = mounting_dir(argv[0], &dir, err);
 	if (r == 0)

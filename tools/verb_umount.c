@@ -45,17 +45,21 @@ static int umount_run(struct ctx *ctx, void *state, int argc, char **argv, struc
 	int r = dir ? ctx_run_dir(ctx, &run_dir, err) : err_set(err, -ENOMEM, "unmount");
 	if (r == 0)
 		r = mtable_find(run_dir, dir, &entry, &entry_fd, err);
+	/* The table may be gone before the mount: /run/user/UID goes at logout. */
+	bool noted = r == 0;
+	if (r == -ENOENT && mount_is_there(dir, NULL))
+		r = 0;
 	if (r < 0)
 		return r;
 	r = mount_undo(dir, s->lazy, err);
 	/* Unmounted by other means already: what is left is to clean up. */
-	if (r == -EINVAL && !mtable_is_held(entry_fd))
+	if (r == -EINVAL && noted && !mtable_is_held(entry_fd))
 		r = 0;
 	if (r == -EBUSY)
 		return err_say(err, r, "%s is in use: end what uses it (fuser -vm), or pass --lazy", dir);
 	if (r < 0)
 		return r;
-	if (s->lazy)
+	if (s->lazy || !noted)
 		return 0;
 	umount_wait(entry_fd);
 	return mounting_clear(run_dir, &entry, entry_fd, err);

@@ -112,3 +112,89 @@ class TestOutput:
         result = run.run("sh", "-c", f"exec {PROGRAM} {' '.join(words)} >&-", check=False,
                          env=sluice.environment)
         assert result.returncode == 1 and "write the output" in result.stderr
+
+
+def kill_both(sluice, mounted):
+    row = row_of(sluice, mounted)
+    for sign in (signal.SIGSTOP, signal.SIGKILL): # neither may notice that the other died
+        for who in ("holder", "server"):
+            os.kill(row[who], sign)
+    gone(row["holder"], row["server"])
+    return row
+
+
+class TestDead:
+    """Both processes killed: what is left has to go by every way that a person tries."""
+
+    @pytest.mark.parametrize("how", ((), ("--rw",)))
+    @pytest.mark.parametrize("name", ("mnt0", "mnt0/", "{}/mnt0/"))
+    def test_is_unmounted(self, sluice, local, name, how):
+        mounted = sluice.mount(local, *how)
+        kill_both(sluice, mounted)
+        run.run(PROGRAM, "umount", name.format(sluice.place), cwd=sluice.place,
+                env=sluice.environment)
+        assert not os.path.ismount(mounted)
+        assert str(mounted) not in sluice("mounts").stdout
+
+    def test_is_told_of(self, sluice, local):
+        mounted = sluice.mount(local)
+        row = kill_both(sluice, mounted)
+        assert told(sluice, "stat", mounted)["digest"] == row["digest"]
+
+    @pytest.mark.parametrize("how", ((), ("--rw",)))
+    def test_gc_clears_it(self, sluice, local, how):
+        mounted = sluice.mount(local, *how)
+        kill_both(sluice, mounted)
+        sluice("gc")
+        assert not os.path.ismount(mounted)
+        assert str(mounted) not in sluice("mounts").stdout
+
+    @pytest.mark.parametrize("how", ((), ("--rw",)))
+    def test_gc_spares_its_successor(self, sluice, local, how):
+        mounted = sluice.mount(local)
+        kill_both(sluice, mounted)
+        run.run("umount", "--lazy", mounted)
+        sluice("mount", *how, local, mounted)
+        sluice("gc")
+        assert (mounted / "etc/user").read_bytes() == b"x"
+        assert row_of(sluice, mounted)["state"] == "ok"
+
+    def test_without_its_note(self, sluice, local):
+        mounted = sluice.mount(local)
+        row = row_of(sluice, mounted)
+        for entry in os.listdir("/run/sluice"):
+            if entry == row["id"]:
+                run.run("rm", "-r", f"/run/sluice/{entry}")
+        sluice("umount", mounted)
+        assert not os.path.ismount(mounted)
+        gone(row["holder"], row["server"])
+
+
+class TestOver:
+    @pytest.mark.parametrize("below", ((), ("--rw",)))
+    def test_mounted_already(self, sluice, local, below):
+        mounted = sluice.mount(local, *below)
+        sluice.refuses("mount", local, mounted, words=[str(mounted), "mounted here already"])
+
+
+class TestStoreHeals:
+    """What the disk lost is made again; nobody has to know where it was."""
+
+    def test_image(self, sluice, local):
+        image = told(sluice, "pull", local)["digest"].replace(":", "-")
+        tree = sluice.store / "images" / image / "tree.erofs"
+        os.truncate(tree, 100)
+        assert (sluice.mount(local) / "etc/user").read_bytes() == b"x"
+
+    def test_manifest(self, sluice, local):
+        digest = told(sluice, "pull", local)["digest"].split(":")[1]
+        (sluice.store / "blobs/sha256" / digest).unlink()
+        assert (sluice.mount(local) / "etc/user").read_bytes() == b"x"
+
+    def test_layer(self, sluice, local):
+        image = told(sluice, "pull", local)["digest"].replace(":", "-")
+        (sluice.store / "images" / image / "tree.erofs").unlink()
+        for tree in sluice.store.glob("layers/*/tree.erofs"):
+            os.truncate(tree, 100)
+        assert (sluice.mount(local) / "etc/user").read_bytes() == b"x"
+        assert len(list(sluice.store.glob("quarantine/*/why"))) == 2
