@@ -13,6 +13,9 @@ from lib import images, layers, run
 from test_mount_life import ANSWER_SECONDS_MAX, BIG, big_sha256, is_alive, row_of, told
 
 
+HOWS = ((), ("--rw",), ("--fs", "erofs"), ("--fs", "erofs", "--rw"))
+
+
 @pytest.fixture
 def local(tmp_path):
     layout = images.Layout(tmp_path / "layout")
@@ -38,7 +41,7 @@ class TestSignals:
         assert told(sluice, "mounts") == [] or str(mounted) not in sluice("mounts").stdout
         assert not list(sluice.store.glob("tmp/upper-*"))
 
-    @pytest.mark.parametrize("how", ((), ("--rw",)))
+    @pytest.mark.parametrize("how", HOWS)
     def test_key_of_a_terminal(self, sluice, local, how):
         """Ctrl-C goes to all of a group at once; only the holder may act on it."""
         place = sluice.place / "mnt"
@@ -126,7 +129,7 @@ def kill_both(sluice, mounted):
 class TestDead:
     """Both processes killed: what is left has to go by every way that a person tries."""
 
-    @pytest.mark.parametrize("how", ((), ("--rw",)))
+    @pytest.mark.parametrize("how", HOWS)
     @pytest.mark.parametrize("name", ("mnt0", "mnt0/", "{}/mnt0/"))
     def test_is_unmounted(self, sluice, local, name, how):
         mounted = sluice.mount(local, *how)
@@ -141,7 +144,7 @@ class TestDead:
         row = kill_both(sluice, mounted)
         assert told(sluice, "stat", mounted)["digest"] == row["digest"]
 
-    @pytest.mark.parametrize("how", ((), ("--rw",)))
+    @pytest.mark.parametrize("how", HOWS)
     def test_gc_clears_it(self, sluice, local, how):
         mounted = sluice.mount(local, *how)
         kill_both(sluice, mounted)
@@ -149,7 +152,7 @@ class TestDead:
         assert not os.path.ismount(mounted)
         assert str(mounted) not in sluice("mounts").stdout
 
-    @pytest.mark.parametrize("how", ((), ("--rw",)))
+    @pytest.mark.parametrize("how", HOWS)
     def test_gc_spares_its_successor(self, sluice, local, how):
         mounted = sluice.mount(local)
         kill_both(sluice, mounted)
@@ -171,7 +174,7 @@ class TestDead:
 
 
 class TestOver:
-    @pytest.mark.parametrize("below", ((), ("--rw",)))
+    @pytest.mark.parametrize("below", HOWS)
     def test_mounted_already(self, sluice, local, below):
         mounted = sluice.mount(local, *below)
         sluice.refuses("mount", local, mounted, words=[str(mounted), "mounted here already"])
