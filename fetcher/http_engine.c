@@ -9,19 +9,25 @@
 
 #include "fetcher/http_internal.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/num.h"
 
 enum {
 	ENGINE_POLL_MS = 60000,	  /* nothing is due that late; any wake-up cuts it short */
 	ENGINE_EASY_POOL = 16,	  /* idle easy handles kept for reuse */
+	ENGINE_SOCKETS_MAX = 128, /* whose acknowledgements are hurried; others only wait */
 };
 
 /* One scheme, host and port. Lives as long as the engine. */
 struct http_host {
 	struct list link;	  /* engine->hosts */
+	struct http_engine *engine;
 	struct http_url where;
 	struct list waiting, active; /* of struct transfer */
 	unsigned int n_active;
@@ -45,6 +51,8 @@ struct http_engine {
 	CURLSH *share;
 	CURL *idle[ENGINE_EASY_POOL];
 	size_t n_idle;
+	curl_socket_t sockets[ENGINE_SOCKETS_MAX]; /* of its connections */
+	size_t n_sockets;
 };
 
 struct net_stats *http_engine_stats(const struct http_engine *engine)
@@ -85,6 +93,7 @@ static struct http_host *engine_host(struct http_engine *e, const struct http_ur
 	host = calloc(1, sizeof(*host));
 	if (!host)
 		return NULL;
+	host->engine = e;
 	host->where = *where;
 	host->where.host = strdup(where->host);
 	if (!host->where.host) {
@@ -238,6 +247,44 @@ static int header_append(struct transfer *t, const char *line, size_t n)
 	return r;
 }
 
+/*
+ * Has the kernel acknowledge at once what comes from now on. One that has just
+ * sent a request hopes to put the acknowledgement into the next and waits 40 ms
+ * for that, while a server with Nagle's algorithm (nginx with tcp_nopush) keeps
+ * the last bytes of its answer back until it comes. Sending ends this, so each
+ * answer asks anew; of its socket libcurl does not tell, so on all.
+ */
+static void engine_ack_at_once(const struct http_engine *e)
+{
+	int on = 1;
+	for (size_t i = 0; i < e->n_sockets; i++)
+		(void)setsockopt(e->sockets[i], IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+}
+
+/* CURLOPT_OPENSOCKETFUNCTION. */
+static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_sockaddr *addr)
+{
+	struct http_engine *e = user;
+	(void)purpose;
+	int fd = socket(addr->family, addr->socktype | SOCK_CLOEXEC, addr->protocol);
+	if (fd >= 0 && e->n_sockets < ARRAY_LEN(e->sockets))
+		e->sockets[e->n_sockets++] = fd;
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+/* CURLOPT_CLOSESOCKETFUNCTION. */
+static int on_close(void *user, curl_socket_t fd)
+{
+	struct http_engine *e = user;
+	for (size_t i = 0; i < e->n_sockets; i++) {
+		if (e->sockets[i] != fd)
+			continue;
+		e->sockets[i] = e->sockets[--e->n_sockets];
+		break;
+	}
+	return close(fd);
+}
+
 /* CURLOPT_HEADERFUNCTION: one line a call; interim answers (1xx) start over. */
 static size_t on_header(char *line, size_t size, size_t n, void *user)
 {
@@ -245,6 +292,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *user)
 	n *= size;
 	(void)pthread_mutex_lock(&t->lock);
 	size_t taken = n;
+	bool begins = !t->head_done;
 	if (t->head_done) {
 		/* Trailers decide nothing. */
 	} else if (n > 5 && strncmp(line, "HTTP/", 5) == 0) {
@@ -261,7 +309,10 @@ static size_t on_header(char *line, size_t size, size_t n, void *user)
 			(void)pthread_cond_signal(&t->wake);
 		}
 	}
+	begins = begins && t->head_done;
 	(void)pthread_mutex_unlock(&t->lock);
+	if (begins)
+		engine_ack_at_once(t->host->engine);
 	return taken;
 }
 
@@ -299,7 +350,7 @@ static void easy_method(CURL *easy, const struct transfer *t)
 }
 
 /* Options that fail here do so for want of memory only, and the request then fails by itself. */
-static int easy_setup(const struct http_engine *e, CURL *easy, struct transfer *t)
+static int easy_setup(struct http_engine *e, CURL *easy, struct transfer *t)
 {
 	uint64_t dial = t->dial_timeout_ms ? t->dial_timeout_ms : HTTP_DIAL_MS;
 	if (curl_easy_setopt(easy, CURLOPT_URL, t->url) != CURLE_OK ||
@@ -324,6 +375,10 @@ static int easy_setup(const struct http_engine *e, CURL *easy, struct transfer *
 	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)u64_min(dial, INT32_MAX));
 	(void)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)HTTP_LOW_SPEED_BYTES);
 	(void)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)e->low_speed_sec);
+	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, e);
+	(void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+	(void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, e);
 	(void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
 	(void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
 	(void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);

@@ -2,7 +2,13 @@
 #include "fetcher/http_url.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "fetcher/http.h"
 #include "fetcher/retry.h"
@@ -226,6 +232,60 @@ static void test_nobody_listens(void **state)
 	http_engine_destroy(engine);
 }
 
+enum {
+	HURRY_ANSWERS = 60,
+	HURRY_MS = HURRY_ANSWERS * 40 / 3, /* 40 ms each is what an acknowledgement may take */
+};
+
+/* One connection, whose answers come in two pieces; Nagle's algorithm is left on. */
+static void *answer_in_pieces(void *data)
+{
+	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc";
+	const int *listener = data;
+	AUTO_CLOSE int fd = accept(*listener, NULL, NULL);
+	char request[4096];
+	for (int i = 0; fd >= 0 && i < HURRY_ANSWERS; i++) {
+		if (recv(fd, request, sizeof(request), 0) <= 0 ||
+		    send(fd, head, sizeof(head) - 1, MSG_NOSIGNAL) < 0 ||
+		    send(fd, "def", 3, MSG_NOSIGNAL) < 0)
+			break;
+	}
+	return NULL;
+}
+
+/* The second piece of each answer is sent when the first one has been acknowledged. */
+static void test_acknowledges_at_once(void **state)
+{
+	(void)state;
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof(at);
+	AUTO_CLOSE int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(listener >= 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	pthread_t server;
+	assert_int_equal(pthread_create(&server, NULL, answer_in_pieces, &listener), 0);
+
+	char url[64];
+	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%d/", ntohs(at.sin_port));
+	const struct http_request req = {.url = url};
+	const struct http_config config = {0};
+	struct err err = {0};
+	struct http_engine *engine = NULL;
+	assert_ok(http_engine_create(&config, &engine, &err), &err);
+	uint64_t begun = clock_now_ns();
+	for (int i = 0; i < HURRY_ANSWERS; i++) {
+		AUTO_FINISH(http_response) struct http_response resp = {0};
+		assert_ok(http_perform(engine, &req, &resp, &err), &err);
+		assert_int_equal(resp.status, 200);
+	}
+	uint64_t ms = (clock_now_ns() - begun) / NS_PER_MS;
+	http_engine_destroy(engine);
+	assert_int_equal(pthread_join(server, NULL), 0);
+	assert_in_range(ms, 0, HURRY_MS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +301,7 @@ int main(void)
 		cmocka_unit_test(test_retry_kinds),
 		cmocka_unit_test(test_stopped_engine),
 		cmocka_unit_test(test_nobody_listens),
+		cmocka_unit_test(test_acknowledges_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
