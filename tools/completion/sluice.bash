@@ -48,7 +48,7 @@ _sluice_value() {
 	--platform) words="linux/amd64 linux/arm64 linux/arm/v7 linux/386 linux/riscv64" ;;
 	--format) words="json" ;;
 	--log-level) words="error warn info debug" ;;
-	--fs) words="auto fuse" ;;
+	--fs) words="auto fuse erofs" ;;
 	-o | --options) words="nosuid suid noexec exec noatime relatime allow_other" ;;
 	--budget | --creds | --timeout | --read-timeout | --crashes | --min-age) ;;
 	*) return 1 ;;
