@@ -12,6 +12,8 @@
 enum {
 	BUNDLE_LEVEL = 9,     /* made once, read often */
 	BUNDLE_HEAD_BYTES = 12,
+	BUNDLE_RAW_FREE = 64 << 10, /* bytes that a section may have whatever its size */
+	ZSTD_SKIP_HEAD = 8,	    /* of a skippable frame, RFC 8878, 3.1.2 */
 };
 
 static const char bundle_magic[8] = {'S', 'L', 'B', 'U', 'N', 'D', 'L', '1'};
@@ -31,7 +33,39 @@ struct bundle {
 	} layers[];
 };
 
+/* The fewest compressed bytes with which a reader believes so many raw ones. */
+static uint64_t section_size_min(uint64_t raw)
+{
+	if (raw <= BUNDLE_RAW_FREE)
+		return 0;
+	return (raw - BUNDLE_RAW_FREE + BUNDLE_RATIO_MAX - 1) / BUNDLE_RATIO_MAX;
+}
+
 /* ---- making ---- */
+
+/*
+ * Metadata may be all alike, and then packs tighter than a reader believes: a
+ * skippable frame makes up for it.
+ */
+static int section_pad(struct buf *payload, size_t off, size_t raw)
+{
+	static const unsigned char zeros[4096];
+	unsigned char head[ZSTD_SKIP_HEAD];
+	uint64_t size = payload->len - off;
+	uint64_t min = section_size_min(raw);
+	if (size >= min)
+		return 0;
+	uint64_t left = min - u64_min(min, size + ZSTD_SKIP_HEAD);
+	le32_put(head, ZSTD_MAGIC_SKIPPABLE_START);
+	le32_put(head + 4, (uint32_t)left);
+	int r = buf_append(payload, head, sizeof(head));
+	while (r == 0 && left > 0) {
+		size_t n = (size_t)u64_min(left, sizeof(zeros));
+		r = buf_append(payload, zeros, n);
+		left -= n;
+	}
+	return r;
+}
 
 /* Compresses one section to the end of the payload and describes it in `object`. */
 static int section_add(struct buf *payload, const void *data, size_t n, json_t *object)
@@ -46,6 +80,10 @@ static int section_add(struct buf *payload, const void *data, size_t n, json_t *
 		return -ENOMEM;
 	payload->len = off + size;
 	payload->data[payload->len] = '\0';
+	r = section_pad(payload, off, n);
+	if (r < 0)
+		return r;
+	size = payload->len - off;
 	if (json_object_set_new(object, "offset", json_integer((json_int_t)off)) < 0 ||
 	    json_object_set_new(object, "size", json_integer((json_int_t)size)) < 0 ||
 	    json_object_set_new(object, "raw", json_integer((json_int_t)n)) < 0)
@@ -138,7 +176,7 @@ static int section_parse(const json_t *object, uint64_t payload_len, uint64_t ra
 		return -EBADMSG;
 	if (!range_within(s.off, s.size, payload_len))
 		return err_say(err, -EBADMSG, "a section lies outside the index");
-	if (s.raw > raw_max || s.raw > s.size * BUNDLE_RATIO_MAX + KIB(64))
+	if (s.raw > raw_max || s.size < section_size_min(s.raw))
 		return err_say(err, -EBADMSG, "a section claims %llu bytes, which is too many",
 			       (unsigned long long)s.raw);
 	*ret = s;

@@ -313,6 +313,27 @@ static void test_make_fails(void **state)
 		   "make an index");
 }
 
+/* What packs tighter than a reader believes is made such that it does. */
+static void test_all_alike(void **state)
+{
+	struct kit *kit = *state;
+	static const uint64_t sizes[] = {1, 64 << 10, (64 << 10) + 1, 1 << 20, 50 << 20};
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		struct err err = {0};
+		AUTO(bundle) struct bundle *b = NULL;
+		AUTO_FINISH(buf) struct buf bytes = buf_make(BUNDLE_MAX);
+		AUTO_CLOSE int fd = memfd_create("tree", MFD_CLOEXEC);
+		AUTO_CLOSE int copy = memfd_create("copy", MFD_CLOEXEC);
+		assert_int_equal(ftruncate(fd, (off_t)sizes[i]), 0);
+		assert_ok(bundle_make(&kit->image, fd, kit->heads, 2, &bytes, &err), &err);
+		assert_ok(bundle_parse(&kit->image, bytes.data, bytes.len, &b, &err), &err);
+		assert_ok(bundle_write_tree(b, copy, &err), &err);
+		uint64_t size = 0;
+		assert_int_equal(file_size(copy, &size), 0);
+		assert_int_equal(size, sizes[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -324,6 +345,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_wrong_sections, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flipped_payload, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_make_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_all_alike, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
