@@ -154,6 +154,7 @@ static int reader_ask(struct reader *rd, struct server *server, const char *url,
 		.sink = &sink, .deadline = deadline, .idle_ms = idle_ms,
 	};
 	rd->ranged = ranged;
+	rd->overrun = false;
 	rd->verdict = SEEN_NOTHING;
 	http_response_finish(resp);
 	int r = registry_try(rd->reg, server, &call, resp, err);
@@ -278,6 +279,12 @@ static int range_from(struct reader *rd, struct server *server, unsigned int tri
 	}
 }
 
+/* Whether no other server can help: a sink that refuses, or a server that went on past the end. */
+static bool reader_is_over(const struct reader *rd, int r)
+{
+	return r == 0 || rd->sink_result < 0 || (rd->overrun && rd->pos == rd->end);
+}
+
 static bool blob_misses(struct registry *reg, const struct blob *blob, const struct server *server)
 {
 	(void)pthread_mutex_lock(&reg->lock);
@@ -325,7 +332,7 @@ static int range_anywhere(struct reader *rd, deadline_t deadline, struct err *er
 					     deadline_in_ms(REGISTRY_RANGELESS_MS));
 			return read_off_spool(rd, deadline, err);
 		}
-		if (r == 0 || rd->sink_result < 0)
+		if (reader_is_over(rd, r))
 			return r;
 		if (r == -ENOENT && reg->n_servers > 1)
 			blob_set_missing(reg, rd->blob, server);
@@ -360,7 +367,7 @@ static int range_foreign(struct reader *rd, deadline_t deadline, struct err *err
 		}
 		if (step == STEP_WHOLE)
 			return read_off_spool(rd, deadline, err);
-		if (rd->sink_result < 0)
+		if (reader_is_over(rd, r))
 			return r;
 	}
 	return r;
@@ -387,7 +394,7 @@ int registry_range(struct origin *o, const struct descriptor *desc, uint64_t off
 		r = read_off_spool(&rd, deadline, err);
 	} else {
 		r = rd.blob->desc.urls ? range_foreign(&rd, deadline, err) : -ENOENT;
-		if (r < 0 && rd.sink_result == 0 && !deadline_passed(deadline))
+		if (r < 0 && !reader_is_over(&rd, r) && !deadline_passed(deadline))
 			r = range_anywhere(&rd, deadline, err);
 	}
 	if (r < 0)
@@ -435,14 +442,14 @@ static int stream_anywhere(struct reader *rd, uint64_t idle_ms, struct err *err)
 		if (strncasecmp(*url, "https://", 8) != 0 && !reg->allow_downgrade)
 			continue;
 		r = stream_from(rd, &reg->servers[0], *url, REGISTRY_MIRROR_TRIES, idle_ms, err);
-		if (r == 0 || rd->sink_result < 0)
+		if (reader_is_over(rd, r))
 			return r;
 	}
 	struct server *server;
 	struct walk walk = {0};
 	while ((server = registry_next(reg, CAN_PULL, &walk))) {
 		r = stream_from(rd, server, NULL, registry_tries(reg, CAN_PULL, walk), idle_ms, err);
-		if (r == 0 || rd->sink_result < 0 || !registry_passes_on(server, r))
+		if (reader_is_over(rd, r) || !registry_passes_on(server, r))
 			return r;
 	}
 	return r;

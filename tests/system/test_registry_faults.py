@@ -5,13 +5,17 @@ import base64
 import email.utils
 import errno
 import json
+import random
+import re
 import ssl
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from faultlib import BLOB_SIZE, MANIFEST, FaultServer, Image, count, digest_of, regctl
+from faultlib import (BLOB_SIZE, MANIFEST, REF, FaultServer, Image, count, digest_of, regctl,
+                      regctl_path)
 
 BLOB = r"/v2/a/b/blobs/sha256:[0-9a-f]{64}"
 STORE = r"/store/.*"
@@ -435,6 +439,18 @@ def test_23b_mirror_down(serve, image, tmp_path):
     result = image.range("registry.example", options=options)
     assert (result.code, result.out) == (0, image.layer[1000:101_000]), result.error
     mirror.stop = lambda: None
+
+
+def test_23c_mirror_overruns(serve, image, tmp_path):
+    """What one server did wrong is no fault of the next."""
+    head = (b"HTTP/1.1 206 Partial Content\r\nConnection: close\r\n"
+            b"Content-Range: bytes 1000-100999/%d\r\n\r\n" % BLOB_SIZE)
+    mirror = serve({"path": BLOB + ".*", "raw": head + image.layer[1000:101_000] + bytes(300_000)})
+    good = serve()
+    options = mirrored(tmp_path, mirror.host, good.host)
+    result = image.range("registry.example", options=options)
+    assert (result.code, result.out) == (0, image.layer[1000:101_000]), result.error
+    assert count(mirror) == 1
 
 
 def push(server, data, tmp_path, *options):
