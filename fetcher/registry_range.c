@@ -300,6 +300,18 @@ static void blob_set_missing(struct registry *reg, struct blob *blob, const stru
 	(void)pthread_mutex_unlock(&reg->lock);
 }
 
+/* When every server lacked the blob once, all are asked again: it may be there by now. */
+static void blob_hope(struct registry *reg, struct blob *blob)
+{
+	(void)pthread_mutex_lock(&reg->lock);
+	bool nowhere = true;
+	for (size_t i = 0; i < reg->n_servers; i++)
+		nowhere &= !reg->servers[i].at->pull || (blob->missing & UINT32_C(1) << i);
+	if (nowhere)
+		blob->missing = 0;
+	(void)pthread_mutex_unlock(&reg->lock);
+}
+
 static bool blob_spooling(struct registry *reg, const struct blob *blob)
 {
 	(void)pthread_mutex_lock(&reg->lock);
@@ -319,6 +331,7 @@ static int range_anywhere(struct reader *rd, deadline_t deadline, struct err *er
 	struct server *server;
 	struct walk walk = {0};
 	int r = err_say(err, -ENOENT, "no server is known to have blob %s", rd->subject);
+	blob_hope(reg, rd->blob);
 	while ((server = registry_next(reg, CAN_PULL, &walk))) {
 		if (blob_misses(reg, rd->blob, server))
 			continue;

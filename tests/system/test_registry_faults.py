@@ -453,6 +453,15 @@ def test_23c_mirror_overruns(serve, image, tmp_path):
     assert count(mirror) == 1
 
 
+def test_23d_missing_everywhere_is_asked_for_again(serve, image, tmp_path):
+    mirror = serve({"path": BLOB + ".*", "status": 404, "times": 1})
+    registry = serve({"path": BLOB + ".*", "status": 404, "times": 2})
+    options = mirrored(tmp_path, mirror.host, registry.host)
+    result = image.range("registry.example", options=[*options, "--again"])
+    assert (result.code, result.out) == (0, image.layer[1000:101_000]), result.error
+    assert result.report["errors"] == 1
+
+
 def push(server, data, tmp_path, *options):
     path = tmp_path / "data"
     path.write_bytes(data)

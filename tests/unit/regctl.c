@@ -28,6 +28,7 @@ enum { REGCTL_BLOB_MAX = 64 << 20, REGCTL_THREADS_MAX = 64 };
 
 struct setup {
 	struct origin *origin;
+	bool again; /* a range that failed is asked for once more */
 	deadline_t deadline;
 	struct err err;
 };
@@ -105,8 +106,12 @@ static int do_range(struct setup *s, char **args)
 	int r = need_digest(args[0], &desc.digest, &s->err);
 	desc.size = r < 0 ? 0 : number(args[1]);
 	for (char **a = args + 2; r == 0 && *a && a[1]; a += 2)
-		r = origin_range(s->origin, &desc, number(a[0]), number(a[1]), &out_sink,
-				 s->deadline, &s->err);
+		for (int tries = s->again ? 2 : 1; tries > 0; tries--) {
+			r = origin_range(s->origin, &desc, number(a[0]), number(a[1]), &out_sink,
+					 s->deadline, &s->err);
+			if (r == 0)
+				break;
+		}
 	return r;
 }
 
@@ -212,7 +217,7 @@ static const struct {
 
 struct options {
 	const char *auth_file, *user, *password, *hosts_dir, *certs_dir, *spool, *from, *path;
-	bool plain_http, insecure, private_realm;
+	bool plain_http, insecure, private_realm, again;
 	uint64_t deadline_ms, warm, stall_sec;
 };
 
@@ -226,7 +231,7 @@ static int options_parse(int argc, char **argv, struct options *o)
 		{"plain-http", no_argument, NULL, 't'},	     {"insecure", no_argument, NULL, 'i'},
 		{"private-realm", no_argument, NULL, 'r'},   {"deadline", required_argument, NULL, 'd'},
 		{"warm", required_argument, NULL, 'w'},	     {"stall", required_argument, NULL, 'S'},
-		{NULL, 0, NULL, 0},
+		{"again", no_argument, NULL, 'A'},	     {NULL, 0, NULL, 0},
 	};
 	int c;
 	*o = (struct options){.deadline_ms = 20000, .spool = "/tmp"};
@@ -245,6 +250,7 @@ static int options_parse(int argc, char **argv, struct options *o)
 		case 'r': o->private_realm = true; break;
 		case 'd': o->deadline_ms = number(optarg); break;
 		case 'w': o->warm = number(optarg); break;
+		case 'A': o->again = true; break;
 		case 'S': o->stall_sec = number(optarg); break;
 		default: return -EINVAL;
 		}
@@ -291,7 +297,8 @@ static int run(const struct options *o, char **args, struct net_stats *stats, st
 		return r;
 	if (o->warm > 0)
 		registry_warm(origin, (unsigned int)o->warm);
-	struct setup setup = {.origin = origin, .deadline = deadline_in_ms(o->deadline_ms)};
+	struct setup setup = {.origin = origin, .again = o->again,
+			      .deadline = deadline_in_ms(o->deadline_ms)};
 	r = -EINVAL;
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
 		if (strcmp(verbs[i].name, args[1]) == 0)
