@@ -164,13 +164,14 @@ static int referrers_api(struct registry *reg, struct server *server,
 
 static int referrers_by_tag(struct registry *reg, struct server *server,
 			    const struct digest *subject, const char *artifact_type,
-			    struct descriptors *ret, deadline_t deadline, struct err *err)
+			    unsigned int tries, struct descriptors *ret, deadline_t deadline,
+			    struct err *err)
 {
 	char tag[REFERRERS_TAG_MAX];
 	AUTO_FINISH(buf) struct buf body = buf_make(ORIGIN_MANIFEST_MAX);
 	AUTO_FINISH(descriptor) struct descriptor desc = {0};
-	int r = registry_fetch_manifest(reg, server, referrers_tag(subject, tag), NULL, 0, &body,
-					&desc, deadline, err);
+	int r = registry_fetch_manifest(reg, server, referrers_tag(subject, tag), NULL, tries,
+					&body, &desc, deadline, err);
 	if (r == -ENOENT)
 		return 0;
 	return r < 0 ? r : referrers_add(&body, artifact_type, ret, err);
@@ -186,7 +187,7 @@ struct tag_work {
 	deadline_t deadline;
 	struct descriptors list;
 	struct err err;
-	int result;
+	int result; /* of one try, since the API may well answer */
 	bool done; /* under the registry's lock */
 };
 
@@ -194,7 +195,7 @@ static void tag_work_run(struct work *work)
 {
 	struct tag_work *tw = container_of(work, struct tag_work, work);
 	struct registry *reg = tw->reg;
-	int r = referrers_by_tag(reg, tw->server, tw->subject, tw->artifact_type, &tw->list,
+	int r = referrers_by_tag(reg, tw->server, tw->subject, tw->artifact_type, 1, &tw->list,
 				 tw->deadline, &tw->err);
 	(void)pthread_mutex_lock(&reg->lock);
 	tw->result = r;
@@ -237,11 +238,10 @@ static int referrers_both(struct registry *reg, struct server *server,
 		atomic_store(&server->referrers_way, REFERRERS_API);
 	if (r == -EOPNOTSUPP) {
 		atomic_store(&server->referrers_way, REFERRERS_TAG);
-		if (!tw.done)
-			r = referrers_by_tag(reg, server, subject, artifact_type, ret, deadline,
+		/* Patience only now that the answer is needed. */
+		if (!tw.done || tw.result < 0)
+			r = referrers_by_tag(reg, server, subject, artifact_type, 0, ret, deadline,
 					     err);
-		else if (tw.result < 0)
-			r = err_copy(err, &tw.err);
 		else
 			r = 0;
 		if (tw.done && tw.result == 0)
@@ -267,7 +267,7 @@ static int referrers_of(struct registry *reg, struct server *server, const struc
 	case REFERRERS_UNKNOWN:
 		return referrers_both(reg, server, subject, artifact_type, ret, deadline, err);
 	}
-	return referrers_by_tag(reg, server, subject, artifact_type, ret, deadline, err);
+	return referrers_by_tag(reg, server, subject, artifact_type, 0, ret, deadline, err);
 }
 
 int registry_referrers(struct origin *o, const struct digest *subject,

@@ -578,6 +578,18 @@ def test_27b_link_that_misleads(serve, image, link, code, words):
     assert words in result.error
 
 
+def test_27c_api_answers_and_the_tag_does_not(serve, image):
+    """The tag is only asked for in case that there is no API."""
+    server = serve({"path": ".*/manifests/sha256-.*", "status": 500})
+    docs = referring(image)
+    for doc in docs:
+        server.layout.put(doc)
+    result = regctl(f"{server.host}/a/b", "referrers", image.digest)
+    assert result.code == 0, result.error
+    assert len(result.out.split()) == 2
+    assert count(server, path="/manifests/sha256-") <= 1
+
+
 def test_28_reset_on_a_reused_connection(serve, image):
     server = serve({"path": BLOB, "times": 1, "close": True})
     result = regctl(f"{server.host}/a/b", "range", image.layer_digest, BLOB_SIZE, 0, 10, 10, 10)
