@@ -408,6 +408,11 @@ static int call_follow(struct call *call, const struct http_response *resp, stru
 	}
 	call->at_home = call->at_home && http_url_same_origin(&call->home, &to);
 	call->as_get = call->as_get || resp->status == 303;
+	if (call->req->secret_body && !call->as_get && !call->at_home) {
+		char target[HTTP_URL_SHOWN_MAX];
+		return err_say(err, -EPERM, "%s redirects credentials to %s: refused",
+			       http_url_shown(old, shown), http_url_shown(next, target));
+	}
 	return 0;
 }
 

@@ -103,6 +103,7 @@ struct http_request {
 	char *const *private_headers;
 	const void *body; /* NULL: none */
 	size_t body_len;
+	bool secret_body; /* a redirect that would send it to another host is an error */
 	bool has_range;
 	uint64_t range_off, range_len; /* len > 0 */
 	struct http_tls tls; /* client_cert and skip_verify hold for hosts of url's name only */
@@ -135,7 +136,7 @@ struct http_request {
  * then: the caller finishes it either way. -ECONNRESET (broken or short),
  * -ECONNREFUSED, -EHOSTUNREACH, -ETIMEDOUT (deadline, or stalled), -EKEYREJECTED
  * (the server's certificate), -ELOOP (redirects; err names the chain), -EPERM
- * (a redirect to plain http), -ECANCELED, -EFBIG, -EPROTO, -EINVAL, or what
+ * (a redirect to plain http, or of a secret body), -ECANCELED, -EFBIG, -EPROTO, -EINVAL, or what
  * sink and head returned.
  */
 int http_perform(struct http_engine *engine, const struct http_request *request,

@@ -304,6 +304,7 @@ static int token_post(const struct tokens_config *config, const struct token_ask
 	post.headers = headers;
 	post.body = form.data;
 	post.body_len = form.len;
+	post.secret_body = true;
 	return token_request(config, ask, &post, resp, body, err);
 }
 

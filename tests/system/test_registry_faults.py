@@ -637,6 +637,19 @@ def test_identity_token_is_posted_then_falls_back(serve, image, tmp_path):
     assert all("s3cret" not in json.dumps(r["path"]) for r in server.requests)
 
 
+def test_identity_token_stays_home(serve, image, tmp_path):
+    far = serve()
+    server = serve({"method": "POST", "path": "/token", "status": 307,
+                    "headers": {"Location": f"{far.url}/token"}}, auth={})
+    config = tmp_path / "auth.json"
+    config.write_text(json.dumps({"auths": {server.host: {"identitytoken": "s3cret"}}}))
+    result = image.range(server.host, options=["--auth-file", str(config)])
+    assert result.code == -errno.EPERM
+    assert f"redirects credentials to {far.url}/token: refused" in result.error
+    assert "s3cret" not in result.error
+    assert far.requests == []
+
+
 def test_foreign_layer_comes_from_its_urls(serve, image):
     far = serve()
     front = serve({"path": BLOB, "status": 404})
