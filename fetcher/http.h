@@ -31,6 +31,7 @@ enum {
 	HTTP_ERROR_BODY_MAX = 16 << 10, /* kept of a body that is not wanted */
 	HTTP_ERROR_BODY_MS = 1000,	/* and how long it is waited for */
 	HTTP_PAUSE_MAX_MS = 60000,	/* the longest Retry-After that is obeyed */
+	HTTP_WARM_MS = 15000,		/* the longest life of a request that only warms */
 	HTTP_DIAL_MS = 10000,		/* default for a connection with its TLS */
 	HTTP_LOW_SPEED_BYTES = 1024,	/* a second; less than that for … */
 	HTTP_LOW_SPEED_SEC = 15,	/* … so long by default is a stall */

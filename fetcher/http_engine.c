@@ -193,8 +193,11 @@ static size_t on_body(char *data, size_t size, size_t n, void *user)
 {
 	struct transfer *t = user;
 	n *= size;
-	if (t->detached)
-		return n;
+	if (t->detached) {
+		/* Nobody wants it: a little keeps the connection, more is not waited for. */
+		t->received += n;
+		return t->received <= HTTP_ERROR_BODY_MAX ? n : 0;
+	}
 
 	(void)pthread_mutex_lock(&t->lock);
 	if (t->queued > 0 && t->queued + n > HTTP_QUEUE_BYTES) {
@@ -373,6 +376,7 @@ static int easy_setup(struct http_engine *e, CURL *easy, struct transfer *t)
 	(void)curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, t->fresh ? 1L : 0L);
 	(void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)HTTP_CHUNK_BYTES);
 	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)u64_min(dial, INT32_MAX));
+	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, t->detached ? (long)HTTP_WARM_MS : 0L);
 	(void)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)HTTP_LOW_SPEED_BYTES);
 	(void)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)e->low_speed_sec);
 	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);

@@ -46,7 +46,7 @@ struct transfer {
 	pthread_cond_t wake;
 	struct list chunks; /* of struct chunk */
 	size_t queued;	    /* bytes in chunks */
-	uint64_t received;  /* bytes ever queued */
+	uint64_t received;  /* bytes ever queued, or dropped when detached */
 	bool paused;	    /* the write callback waits for room */
 	bool head_done;	    /* status and headers are complete and no longer change */
 	bool done;	    /* the engine does not touch this any more */

@@ -104,6 +104,7 @@ class FaultServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.lock = threading.Lock()
         self.log = open(log, "a", buffering=1, encoding="utf-8") if log else None
         self.connections = 0
+        self.endless_bytes = 0
 
     @property
     def host(self):
@@ -207,6 +208,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         while True:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(ENDLESS_PIECE), ENDLESS_PIECE))
+            self.server.endless_bytes += len(ENDLESS_PIECE)
 
     def answer(self, status, headers, body=b""):
         if self.rule.get("flip") is not None and self.rule["flip"] < len(body):

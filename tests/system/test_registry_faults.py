@@ -650,6 +650,14 @@ def test_identity_token_stays_home(serve, image, tmp_path):
     assert far.requests == []
 
 
+def test_endless_answer_to_a_warming_request(serve, image):
+    server = serve({"path": "/v2/", "endless": True}, {"path": ".*/manifests/.*", "stall": 0,
+                                                       "seconds": 2})
+    regctl(f"{server.host}/{REF}", "manifest", options=["--warm", "1", "--deadline", "1500"])
+    assert count(server, path="/v2/") == 2
+    assert server.endless_bytes < 16 << 20
+
+
 def test_foreign_layer_comes_from_its_urls(serve, image):
     far = serve()
     front = serve({"path": BLOB, "status": 404})
