@@ -658,6 +658,25 @@ def test_endless_answer_to_a_warming_request(serve, image):
     assert server.endless_bytes < 16 << 20
 
 
+def test_slow_sink_holds_the_sender_back(serve, image):
+    """A reader that stops for longer than a stall may last: nothing piles up, nothing is lost."""
+    data = random.Random(5).randbytes(48 << 20)
+    server = serve()
+    digest = server.layout.put(data)
+    command = [regctl_path(), "--stall", "1", f"{server.host}/a/b", "stream", digest,
+               str(len(data))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader:
+        got = reader.stdout.read(1 << 20)
+        time.sleep(4)
+        status = Path(f"/proc/{reader.pid}/status").read_text()
+        got += reader.stdout.read()
+        said = reader.stderr.read().decode()
+    assert json.loads(said)["result"] == 0, said
+    assert got == data
+    assert count(server) == 1
+    assert int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) << 10 < len(data)
+
+
 def test_foreign_layer_comes_from_its_urls(serve, image):
     far = serve()
     front = serve({"path": BLOB, "status": 404})
