@@ -22,9 +22,10 @@ enum {
 	ENGINE_POLL_MS = 60000,	  /* nothing is due that late; any wake-up cuts it short */
 	ENGINE_EASY_POOL = 16,	  /* idle easy handles kept for reuse */
 	ENGINE_SOCKETS_MAX = 128, /* whose acknowledgements are hurried; others only wait */
+	ENGINE_HOSTS_MAX = 256,	  /* past it those that nothing is asked of are forgotten */
 };
 
-/* One scheme, host and port. Lives as long as the engine. */
+/* One scheme, host and port. Redirects may lead to ever more of them: see engine_forget_hosts(). */
 struct http_host {
 	struct list link;	  /* engine->hosts */
 	struct http_engine *engine;
@@ -43,7 +44,8 @@ struct http_engine {
 	pthread_cond_t stopped; /* `stopping` has become true */
 	bool started, stopping;
 	struct list submitted, poked; /* of struct transfer */
-	struct list hosts;	      /* of struct http_host; grows only */
+	struct list hosts;	      /* of struct http_host; only the engine's thread removes */
+	size_t n_hosts;
 	pthread_t thread;
 	CURLM *multi; /* set before the thread starts */
 
@@ -103,7 +105,27 @@ static struct http_host *engine_host(struct http_engine *e, const struct http_ur
 	list_init(&host->waiting);
 	list_init(&host->active);
 	list_append(&e->hosts, &host->link);
+	e->n_hosts++;
 	return host;
+}
+
+/* With the engine lock held, by whoever may remove. */
+static void host_forget(struct http_engine *e, struct http_host *host)
+{
+	list_remove(&host->link);
+	e->n_hosts--;
+	http_url_finish(&host->where);
+	free(host);
+}
+
+/* With the engine lock held, on its thread, and nothing submitted: that would hold a host. */
+static void engine_forget_hosts(struct http_engine *e)
+{
+	struct http_host *host, *tmp;
+	uint64_t now = clock_now_ns();
+	list_for_each_safe(host, tmp, &e->hosts, link)
+		if (host->n_active == 0 && list_empty(&host->waiting) && host->paused_until <= now)
+			host_forget(e, host);
 }
 
 /* Gives the transfer back; its memory may be gone when this returns. */
@@ -421,7 +443,7 @@ static uint64_t engine_start_waiting(struct http_engine *e)
 {
 	uint64_t wait_ms = ENGINE_POLL_MS;
 	uint64_t now = clock_now_ns();
-	/* Hosts are only ever appended, so the lock need not be held over the walk. */
+	/* Others only ever append hosts, so the lock need not be held over the walk. */
 	(void)pthread_mutex_lock(&e->lock);
 	struct list *end = &e->hosts;
 	struct list *at = e->hosts.next;
@@ -460,6 +482,8 @@ static bool engine_take(struct http_engine *e)
 		list_remove(&t->link);
 		list_append(&t->host->waiting, &t->link);
 	}
+	if (e->n_hosts > ENGINE_HOSTS_MAX)
+		engine_forget_hosts(e);
 	while (!list_empty(&e->poked)) {
 		struct transfer *t = list_first(&e->poked, struct transfer, poke);
 		list_remove(&t->poke);
@@ -657,12 +681,8 @@ void http_engine_destroy(struct http_engine *e)
 		(void)curl_share_cleanup(e->share);
 		curl_global_cleanup();
 	}
-	while (!list_empty(&e->hosts)) {
-		struct http_host *host = list_first(&e->hosts, struct http_host, link);
-		list_remove(&host->link);
-		http_url_finish(&host->where);
-		free(host);
-	}
+	while (!list_empty(&e->hosts))
+		host_forget(e, list_first(&e->hosts, struct http_host, link));
 	(void)pthread_cond_destroy(&e->stopped);
 	(void)pthread_mutex_destroy(&e->lock);
 	free(e->proxy);
