@@ -402,6 +402,19 @@ static ssize_t layer_peek(struct source *source, void *data, size_t len, uint64_
 	return n;
 }
 
+/* Queues the unit of span i, and says where the next begins. False when the queue is full. */
+static bool layer_advise_unit(struct layer *layer, size_t i, size_t *ret_next)
+{
+	struct unit *unit = NULL;
+	(void)pthread_mutex_lock(&layer->lock);
+	if (layer->n_queued < LAYER_QUEUE_MAX && !layer->closing)
+		unit = layer_want_unit(layer, i, false);
+	if (unit)
+		*ret_next = unit->end;
+	(void)pthread_mutex_unlock(&layer->lock);
+	return unit;
+}
+
 static void layer_advise(struct source *source, uint64_t off, uint64_t len)
 {
 	struct layer *layer = layer_of(source);
@@ -409,20 +422,21 @@ static void layer_advise(struct source *source, uint64_t off, uint64_t len)
 		return;
 	uint64_t size = seek_out_size(layer->seek);
 	uint64_t end = off < size ? off + u64_min(len, size - off) : 0;
-	(void)pthread_mutex_lock(&layer->lock);
 	size_t count = seek_count(layer->seek);
-	for (size_t i = seek_find(layer->seek, off); i < count; i++) {
+	/* The lock is for one unit at a time: a reader waits behind no walk over a whole layer. */
+	for (size_t i = seek_find(layer->seek, off), next; i < count; i = next) {
 		struct span span;
+		next = i + 1;
 		seek_get(layer->seek, i, &span);
-		if (span.out_off >= end || layer->n_queued >= LAYER_QUEUE_MAX ||
-		    layer->closing)
+		if (span.out_off >= end)
 			break;
 		if (span.codec == SEEK_ZEROS ||
 		    (store_layer_state(layer->store, i) & SPAN_PRESENT))
 			continue;
-		if (!layer_want_unit(layer, i, false))
+		if (!layer_advise_unit(layer, i, &next))
 			break;
 	}
+	(void)pthread_mutex_lock(&layer->lock);
 	layer_kick(layer);
 	bool queued = layer->n_queued > 0;
 	(void)pthread_mutex_unlock(&layer->lock);

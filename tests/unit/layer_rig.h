@@ -15,6 +15,7 @@
 #include "tests/unit/layers.h"
 #include "tests/unit/origin_mock.h"
 
+enum { RIG_DUST_BYTES = 16, RIG_DUST_SPANS = 60000 };
 enum { RIG_BYTES = 5 << 20, RIG_TIMEOUT_MS = 30000, RIG_CHUNK = 3000, RIG_CHUNKS = 200 };
 
 enum rig_kind {
@@ -27,6 +28,8 @@ enum rig_kind {
 	RIG_KINDS,
 	RIG_OVERLAP = RIG_KINDS, /* a hostile table: spans over one another in the blob */
 	RIG_BACKWARDS,		 /* another: the first span stands last */
+	RIG_DUST,		 /* one frame of very many spans */
+	RIG_CRUMBS,		 /* very many units */
 };
 
 struct rig {
@@ -143,6 +146,37 @@ static inline void rig_make_hostile(struct rig *rig, int step)
 	seek_builder_destroy(b);
 }
 
+/* Spans of a few bytes, all of one zstd frame or each stored by itself. */
+static inline void rig_make_dust(struct rig *rig, bool one_frame)
+{
+	struct seek_builder *b = NULL;
+	struct seek_totals totals = {0};
+	struct err err = {0};
+	assert_int_equal(seek_builder_create(&b), 0);
+	layer_mixed(&rig->device, RIG_DUST_SPANS * RIG_DUST_BYTES, 8);
+	if (one_frame)
+		layer_zstd(&rig->blob, rig->device.data, rig->device.len, 1, 0);
+	else
+		assert_int_equal(buf_append(&rig->blob, rig->device.data, rig->device.len), 0);
+	for (size_t i = 0; i < RIG_DUST_SPANS; i++) {
+		uint64_t off = i * RIG_DUST_BYTES;
+		struct span s = {.out_off = off, .out_len = RIG_DUST_BYTES, .in_off = off,
+				 .in_len = RIG_DUST_BYTES, .codec = SEEK_COPY};
+		if (one_frame) {
+			s.codec = SEEK_ZSTD;
+			s.in_off = 0;
+			s.in_len = rig->blob.len;
+			s.skip = off;
+		}
+		rig_add_span(b, &s, rig->device.data + off);
+	}
+	totals.in_size = rig->blob.len;
+	totals.out_size = rig->device.len;
+	assert_ok(digest_of(DIGEST_SHA256, rig->blob.data, rig->blob.len, &totals.layer), &err);
+	assert_ok(seek_builder_finish(b, &totals, &rig->seek, &err), &err);
+	seek_builder_destroy(b);
+}
+
 static inline void rig_make_blob(struct rig *rig, enum rig_kind kind)
 {
 	rig->blob = rig->device = buf_make(LAYER_MAX);
@@ -152,6 +186,10 @@ static inline void rig_make_blob(struct rig *rig, enum rig_kind kind)
 	}
 	if (kind == RIG_OVERLAP || kind == RIG_BACKWARDS) {
 		rig_make_hostile(rig, kind == RIG_OVERLAP ? 130 : -RIG_CHUNK);
+		return;
+	}
+	if (kind == RIG_DUST || kind == RIG_CRUMBS) {
+		rig_make_dust(rig, kind == RIG_DUST);
 		return;
 	}
 	layer_mixed(&rig->device, RIG_BYTES, (uint32_t)kind + 5);

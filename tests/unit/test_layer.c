@@ -399,6 +399,23 @@ static void test_hostile_order(void **state)
 	}
 }
 
+/* Advice about tens of thousands of spans costs the queue's length, not their square. */
+static void test_advice_of_dust(void **state)
+{
+	(void)state;
+	enum { ADVICE_MS_MAX = 1000 };
+	for (int kind = RIG_DUST; kind <= RIG_CRUMBS; kind++) {
+		struct rig *rig = rig_make((enum rig_kind)kind, BUDGET);
+		struct err err = {0};
+		deadline_t end = deadline_in_ms(ADVICE_MS_MAX);
+		source_advise(rig->source, 0, rig->device.len);
+		assert_false(deadline_passed(end));
+		size_t len = 1000 * RIG_DUST_BYTES;
+		assert_ok(rig_read(rig, rig->device.len - len, len, &err), &err);
+		rig_destroy(rig);
+	}
+}
+
 static void test_bounds(void **state)
 {
 	(void)state;
@@ -600,6 +617,7 @@ int main(void)
 		cmocka_unit_test(test_wrong_window_heals),
 		cmocka_unit_test(test_no_origin),
 		cmocka_unit_test(test_hostile_order),
+		cmocka_unit_test(test_advice_of_dust),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_destroy_ends_reads),
 		cmocka_unit_test(test_store_full),
