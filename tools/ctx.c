@@ -139,9 +139,24 @@ int ctx_run_dir(struct ctx *c, const char **ret, struct err *err)
 	return 0;
 }
 
+/* What helpers get of the environment: all but the password of another registry. */
+static const char **helper_env(void)
+{
+	static const char secret[] = "SLUICE_CREDS=";
+	size_t n = 0, kept = 0;
+	while (environ[n])
+		n++;
+	const char **env = calloc(n + 1, sizeof(char *));
+	for (size_t i = 0; env && i < n; i++)
+		if (strncmp(environ[i], secret, strlen(secret)) != 0)
+			env[kept++] = environ[i];
+	return env;
+}
+
 static int ctx_creds(struct ctx *c, const struct ref *ref, struct err *err)
 {
 	char **files = NULL;
+	AUTO_FREE const char **env = helper_env();
 	AUTO_FREE char *user = NULL;
 	char *password = NULL;
 	if (c->creds)
@@ -160,14 +175,14 @@ static int ctx_creds(struct ctx *c, const struct ref *ref, struct err *err)
 		.home = getenv("HOME"),
 		.docker_config = getenv("DOCKER_CONFIG"),
 	};
-	int r = creds_default_files(&places, &files);
+	int r = env ? creds_default_files(&places, &files) : -ENOMEM;
 	if (r < 0)
 		return err_set(err, r, "find credential files");
 	struct creds_config config = {
 		.auth_file = c->auth_file ? c->auth_file : getenv("REGISTRY_AUTH_FILE"),
 		.default_files = (const char *const *)files,
 		.path_env = getenv("PATH"),
-		.env = (const char *const *)environ,
+		.env = env,
 		.username = user,
 		.password = password,
 		.host = ref->host,

@@ -693,3 +693,23 @@ def test_only_what_is_needed_is_sent(serve, image):
     assert headers["user-agent"].startswith("sluice/")
     assert headers["accept"].count("application/vnd.") == 4
     assert "range" not in headers
+
+
+def test_helpers_do_not_see_the_given_password(sluice, serve, image, tmp_path):
+    """A mirror's helper is a program of the mirror's, and --creds are the registry's."""
+    mirror, registry = serve(auth={}), serve()
+    options = mirrored(tmp_path, mirror.host, registry.host)
+    seen = tmp_path / "seen"
+    program = tmp_path / "docker-credential-dump"
+    program.write_text(f'#!/bin/sh\nenv >{seen}\necho \'{{"Username":"u","Secret":"p"}}\'\n')
+    program.chmod(0o755)
+    config = tmp_path / "auth.json"
+    config.write_text(json.dumps({"credHelpers": {mirror.host: "dump"}}))
+    path = f"{tmp_path}:{sluice.environment['PATH']}"
+    got = sluice("pull", f"registry.example/a/b@{image.digest}", "--hosts-dir", options[1],
+                 check=False, PATH=path, REGISTRY_AUTH_FILE=str(config),
+                 SLUICE_CREDS="anna:s3cret")
+    assert seen.exists(), (got.stderr, [r["path"] for r in mirror.requests + registry.requests])
+    said = seen.read_text()
+    assert f"PATH={path}" in said
+    assert "s3cret" not in said and "SLUICE_CREDS" not in said
