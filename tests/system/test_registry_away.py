@@ -128,3 +128,24 @@ def test_unmounts_without_the_registry(another_sluice, own_registry, image):
         assert time.monotonic() - began < 5
     finally:
         own_registry.daemon.resume()
+
+
+def test_unmounts_in_the_middle_of_a_stalled_transfer(another_sluice, own_registry, image):
+    """What waits for the registry does not hold up the end, however long it would wait."""
+    mounted = another_sluice.mount(image)
+    own_registry.daemon.pause()
+    try:
+        reader = run.subprocess.Popen(["dd", f"if={mounted}/data/big", "of=/dev/null", "bs=4096",
+                                       f"skip={BIG // 4096 - 2}", "count=1"])
+        time.sleep(0.5)
+        assert reader.poll() is None
+        reader.kill()
+        reader.wait(5)
+        servers = run.marked_processes(os.environ[run.MARK])
+        assert any(b"serve" in command for _, command in servers)
+        began = time.monotonic()
+        another_sluice.umount(mounted)
+        run.wait_until(lambda: not run.marked_processes(os.environ[run.MARK]), 5, "it to end")
+        assert time.monotonic() - began < 1
+    finally:
+        own_registry.daemon.resume()

@@ -2,13 +2,16 @@
 """The registry origin against Debian's docker-registry: plain, with tokens, redirecting."""
 
 import errno
+import io
 import json
+import tarfile
 
 import pytest
 
 from faultlib import BLOB_SIZE, MANIFEST, Image, digest_of, regctl
-from lib import registry
+from lib import images, layers, registry, run
 
+BIG = 12 << 20
 KINDS = {"plain": registry.Registry, "tokens": registry.TokenRegistry,
          "redirect": registry.RedirectRegistry}
 
@@ -113,3 +116,47 @@ def test_range_past_the_end(tmp_path, image):
         server.stop()
     assert result.code in (-errno.EIO, -errno.EBADMSG)
     assert result.report["requests"] == 1
+
+
+@pytest.fixture
+def proxied(tmp_path):
+    """A registry, and a cold pull-through cache of it."""
+    remote = registry.Registry(tmp_path / "remote").start()
+    proxy = registry.ProxyRegistry(tmp_path / "proxy", remote).start()
+    yield remote, proxy
+    proxy.stop()
+    remote.stop()
+
+
+def test_cold_pull_through(proxied, image, tmp_path):
+    """One whole answer to the first range, and ranges when it is warm."""
+    remote, proxy = proxied
+    publish(image, remote, [], tmp_path)
+    cold = fine(regctl(f"{proxy.host}/a/b", "range", image.layer_digest, BLOB_SIZE,
+                       1000, 5000, 200_000, 10, options=["--spool", str(tmp_path)]))
+    assert cold.out == image.layer[1000:6000] + image.layer[200_000:200_010]
+    # The range that came whole is broken off; the spool is the second request and the last.
+    assert cold.report["requests"] == 2
+
+    def warm():
+        result = fine(image.range(proxy.host))
+        assert result.out == image.layer[1000:101_000]
+        return result.report["requests"] == 1
+    run.wait_until(warm, 10, "the cache to be warm")
+
+
+def test_mount_through_a_cold_pull_through(proxied, sluice, another_sluice, tmp_path):
+    remote, proxy = proxied
+    layout = images.Layout(tmp_path / "layout")
+    layout.tag(layout.manifest([layers.bottom(big=BIG)]))
+    name = remote.push(f"oci:{layout.place}:latest", "demo:latest")
+    sluice("index", "build", name)
+    sluice("index", "push", name)
+    mounted = another_sluice.mount(f"{proxy.host}/demo:latest")
+    with tarfile.open(fileobj=io.BytesIO(layers.bottom(big=BIG))) as content:
+        want = content.extractfile("data/big").read()
+    with open(mounted / "data/big", "rb") as big:
+        big.seek(BIG // 2)
+        assert big.read(4096) == want[BIG // 2:BIG // 2 + 4096]
+        big.seek(0)
+        assert big.read() == want

@@ -119,6 +119,15 @@ class Registry:
         return [line for line in log.splitlines() if "HTTP/1" in line and words in line]
 
 
+class ProxyRegistry(Registry):
+    """A pull-through cache of another registry. Asked for a range of a blob that it does not
+    have yet, it sends the whole; from the second request on it sends ranges."""
+
+    def __init__(self, place, remote):
+        super().__init__(place)
+        self.config["proxy"] = {"remoteurl": f"http://{remote.host}"}
+
+
 NGINX = """
 daemon off;
 user root;
