@@ -11,11 +11,26 @@
 #undef err_prefix
 #endif
 
+/*
+ * Much of a sentence comes from servers and files, and is read on a terminal:
+ * no control character (of ASCII, or of C1 as UTF-8) gets there.
+ */
+static void err_tame(char *text)
+{
+	for (unsigned char *p = (unsigned char *)text; *p; p++) {
+		if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f)
+			p[0] = p[1] = '?';
+		else if (*p < ' ' || *p == 0x7f)
+			*p = '?';
+	}
+}
+
 __attribute__((format(printf, 3, 0)))
 static void err_vformat(char *out, size_t size, const char *fmt, va_list ap)
 {
 	if (vsnprintf(out, size, fmt, ap) < 0)
 		out[0] = '\0';
+	err_tame(out);
 }
 
 int err_set(struct err *err, int r, const char *fmt, ...)

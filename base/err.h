@@ -5,7 +5,8 @@
  * An error that a person can read. Functions return 0 or a negative errno and
  * take a `struct err *` last; the number is for the program, the text for the
  * person: what was tried, on what, and why it failed. Every function here
- * accepts a NULL err and then only passes the number through.
+ * accepts a NULL err and then only passes the number through. Control characters
+ * in the words, which may come from a server, are replaced by '?'.
  *
  * A struct err belongs to one thread at a time. It owns no memory, so it is
  * declared on the stack (`struct err err = {0};`) and never freed.

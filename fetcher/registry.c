@@ -176,9 +176,6 @@ static void refusal_words(const struct http_response *resp, char out[static REFU
 	    json_get_str(json_array_get(list, 0), "message", JSON_MAY, &message, NULL) < 0)
 		return;
 	(void)snprintf(out, REFUSAL_WORDS_MAX, ", %s: %s", code, message);
-	for (char *p = out; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?';
 }
 
 int registry_refusal(const struct http_response *resp, const char *method, struct err *err)

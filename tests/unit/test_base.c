@@ -14,6 +14,19 @@
 #include "base/workers.h"
 #include "tests/unit/unit.h"
 
+/* Words of a server must not move the cursor of whoever reads them. */
+static void test_err_is_tame(void **state)
+{
+	(void)state;
+	struct err err = {0};
+	(void)err_say(&err, -EIO, "a\x1b[2Jb\nc\x7f" "d\xc2\x9b" "e\xc3\xa4\xc2");
+	assert_string_equal(err_text(&err), "a?[2Jb?c?d??e\xc3\xa4\xc2");
+	(void)err_set(&err, -ENOENT, "open '%s'", "x\r");
+	assert_string_equal(err_text(&err), "open 'x?': No such file or directory");
+	(void)err_prefix(&err, -ENOENT, "\t%s", "y");
+	assert_string_equal(err_text(&err), "?y: open 'x?': No such file or directory");
+}
+
 static void test_err_keeps_the_reason(void **state)
 {
 	(void)state;
@@ -198,6 +211,7 @@ static void test_deadlines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_err_is_tame),
 		cmocka_unit_test(test_err_keeps_the_reason), cmocka_unit_test(test_buf_bound),
 		cmocka_unit_test(test_sizes),		     cmocka_unit_test(test_htab),
 		cmocka_unit_test(test_commit),		     cmocka_unit_test(test_json),
