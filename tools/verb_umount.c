@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "fs/mount.h"
 #include "tools/mounting.h"
 #include "tools/verb.h"
@@ -23,12 +24,19 @@ static void umount_options(void *state, struct opt *table)
 				"out of sight now, gone when its last user is", &s->lazy};
 }
 
-/* Waits until the holder has cleaned up, so that everything is gone when the command is. */
-static void umount_wait(int entry_fd)
+/*
+ * Waits until the holder has cleaned up, so that everything is gone when the
+ * command is. A mount namespace that was made meanwhile, a container's say, has
+ * the mount, too, and then it goes on until that one ends.
+ */
+static void umount_wait(int entry_fd, const char *dir)
 {
 	deadline_t deadline = deadline_in_ms(UMOUNT_WAIT_MS);
 	while (mtable_is_held(entry_fd) && !deadline_passed(deadline))
 		clock_sleep_ms(UMOUNT_STEP_MS, deadline);
+	if (mtable_is_held(entry_fd))
+		log_warn("%s is unmounted here, but is served on: another mount namespace has it, too",
+			 dir);
 }
 
 static int umount_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
@@ -61,7 +69,7 @@ static int umount_run(struct ctx *ctx, void *state, int argc, char **argv, struc
 		return r;
 	if (s->lazy || !noted)
 		return 0;
-	umount_wait(entry_fd);
+	umount_wait(entry_fd, dir);
 	return mounting_clear(run_dir, &entry, entry_fd, err);
 }
 
