@@ -28,11 +28,11 @@ struct creds {
 	size_t n_answers;
 };
 
-static void secret_free(char *text)
+void secret_free(char *secret)
 {
-	if (text)
-		explicit_bzero(text, strlen(text));
-	free(text);
+	if (secret)
+		explicit_bzero(secret, strlen(secret));
+	free(secret);
 }
 
 void cred_finish(struct cred *cred)

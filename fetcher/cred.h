@@ -32,6 +32,15 @@ enum {
 	CRED_CACHE_MAX = 256,	       /* answers of helpers that are remembered */
 };
 
+/* Frees a secret after it was overwritten. Accepts NULL. */
+void secret_free(char *secret);
+
+static inline void cleanup_secret(char **secret)
+{
+	secret_free(*secret);
+}
+#define AUTO_SECRET __attribute__((cleanup(cleanup_secret)))
+
 struct cred {
 	char *username;	      /* owned; NULL: none */
 	char *password;	      /* owned; NULL: none */

@@ -75,13 +75,6 @@ static int dup_secret(const json_t *entry, const char *key, char **ret, struct e
 	return *ret ? 0 : err_set(err, -ENOMEM, "copy \"%s\"", key);
 }
 
-static void secret_free(char *text)
-{
-	if (text)
-		explicit_bzero(text, strlen(text));
-	free(text);
-}
-
 static int parse_auth(const char *auth, struct cred *cred, struct err *err)
 {
 	char *text = NULL;

@@ -63,12 +63,3 @@ int tokens_get(struct tokens *tokens, const struct token_ask *ask,
 /* For tests: reads a token server's answer. The caller frees *ret_token. -EPROTO. */
 int token_parse(const void *data, size_t n, char **ret_token, uint64_t *ret_life_sec,
 		struct err *err);
-
-/* Frees a secret after it was overwritten. Accepts NULL. */
-void secret_free(char *secret);
-
-static inline void cleanup_secret(char **secret)
-{
-	secret_free(*secret);
-}
-#define AUTO_SECRET __attribute__((cleanup(cleanup_secret)))

@@ -13,13 +13,6 @@
 
 enum { TOKEN_FORM_MAX = 256 << 10 }; /* bytes of a URL-encoded form */
 
-void secret_free(char *secret)
-{
-	if (secret)
-		explicit_bzero(secret, strlen(secret));
-	free(secret);
-}
-
 static void secret_buf_finish(struct buf *buf)
 {
 	if (buf->data)
