@@ -216,6 +216,27 @@ static void test_stopped_engine(void **state)
 	http_engine_destroy(engine);
 }
 
+/* More hosts than are remembered, twice: what was forgotten is asked as if it were new. */
+static void test_many_hosts(void **state)
+{
+	(void)state;
+	enum { HOSTS = 300 };
+	struct err err = {0};
+	struct http_engine *engine = NULL;
+	const struct http_config config = {0};
+	assert_ok(http_engine_create(&config, &engine, &err), &err);
+	for (int i = 0; i < 2 * HOSTS; i++) {
+		char url[64];
+		AUTO_FINISH(http_response) struct http_response resp = {0};
+		(void)snprintf(url, sizeof(url), "http://127.1.%d.%d:1/", i % HOSTS / 256,
+			       i % HOSTS % 256);
+		http_engine_pause(engine, url, i % 3 == 0);
+		const struct http_request req = {.url = url, .deadline = deadline_in_ms(10000)};
+		assert_int_equal(http_perform(engine, &req, &resp, &err), -ECONNREFUSED);
+	}
+	http_engine_destroy(engine);
+}
+
 static void test_nobody_listens(void **state)
 {
 	(void)state;
@@ -300,6 +321,7 @@ int main(void)
 		cmocka_unit_test(test_token),
 		cmocka_unit_test(test_retry_kinds),
 		cmocka_unit_test(test_stopped_engine),
+		cmocka_unit_test(test_many_hosts),
 		cmocka_unit_test(test_nobody_listens),
 		cmocka_unit_test(test_acknowledges_at_once),
 	};
