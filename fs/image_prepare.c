@@ -487,6 +487,18 @@ static int prepare_all(struct prepare *p, struct err *err)
 	return r < 0 ? r : prepare_record(p, err);
 }
 
+/* Notes what the reference means, unless that is known: the disk would be waited for. */
+static int prepare_tag(struct prepare *p, struct err *err)
+{
+	const struct image_request *request = p->request;
+	struct digest known = {0};
+	struct err ignored;
+	if (store_tag_get(request->store, request->reference, &known, &ignored) == 0 &&
+	    digest_equal(&known, &p->image.desc.digest))
+		return 0;
+	return store_tag_put(request->store, request->reference, &p->image.desc.digest, err);
+}
+
 int image_prepare(const struct image_request *request, struct digest *ret_manifest,
 		  struct err *err)
 {
@@ -499,7 +511,7 @@ int image_prepare(const struct image_request *request, struct digest *ret_manife
 	if (r == 0)
 		r = prepare_all(&p, err);
 	if (r == 0)
-		r = store_tag_put(request->store, request->reference, &p.image.desc.digest, err);
+		r = prepare_tag(&p, err);
 	if (r < 0)
 		return r;
 	*ret_manifest = p.image.desc.digest;

@@ -201,3 +201,13 @@ class TestStoreHeals:
             os.truncate(tree, 100)
         assert (sluice.mount(local) / "etc/user").read_bytes() == b"x"
         assert len(list(sluice.store.glob("quarantine/*/why"))) == 2
+
+
+def test_known_image_is_not_written_again(sluice, local):
+    """Every commit waits for the disk, which a mount that has all it needs need not do."""
+    def tags():
+        return {path.name: path.stat().st_ino for path in sluice.store.glob("tags/*")}
+    sluice("pull", "--lazy", local)
+    before = tags()
+    sluice.mount(local)
+    assert len(before) == 1 and tags() == before
