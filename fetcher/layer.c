@@ -222,6 +222,52 @@ static bool unit_try_again(const struct layer *layer, struct unit *unit, int res
 	return true;
 }
 
+/*
+ * Ends a unit with result: who waits is failed into `failed`, or, where it is
+ * tried again, stays. Frees the unit or queues it. Called with the lock held.
+ */
+static void unit_end(struct layer *layer, struct unit *unit, int result, struct list *failed)
+{
+	if (unit->claimed)
+		store_layer_release(layer->store, unit->first, unit->end);
+	unit->claimed = false;
+	if (unit_try_again(layer, unit, result))
+		result = 0;
+	if (result < 0 || layer->closing)
+		unit_fail_waits(layer, unit, failed);
+	if (list_empty(&unit->waits)) {
+		layer_forget_unit(layer, unit);
+		free(unit);
+		return;
+	}
+	/* These came after their span had gone by: they find it in the store, or anew. */
+	unit->urgent = true;
+	layer_enqueue(layer, unit);
+	layer_kick(layer);
+}
+
+/* What readers are told; to them -EAGAIN would mean something else. */
+static int unit_failure(int result)
+{
+	if (result == 0)
+		return -ESHUTDOWN;
+	return result == -EAGAIN ? -EIO : result;
+}
+
+void layer_fail_units(struct layer *layer, struct list *units, int result, const struct err *err)
+{
+	struct list failed;
+	list_init(&failed);
+	(void)pthread_mutex_lock(&layer->lock);
+	while (!list_empty(units)) {
+		struct unit *unit = list_first(units, struct unit, link);
+		list_remove(&unit->link);
+		unit_end(layer, unit, result, &failed);
+	}
+	(void)pthread_mutex_unlock(&layer->lock);
+	reads_done(&failed, unit_failure(result), err);
+}
+
 void layer_finish_unit(struct layer *layer, struct unit *unit, const void *data, int result,
 		       const struct err *err)
 {
@@ -229,33 +275,15 @@ void layer_finish_unit(struct layer *layer, struct unit *unit, const void *data,
 	list_init(&done);
 	list_init(&failed);
 	(void)pthread_mutex_lock(&layer->lock);
-	if (unit->claimed)
-		store_layer_release(layer->store, unit->first, unit->end);
-	unit->claimed = false;
 	if (result == 0 && data) {
 		struct span span;
 		seek_get(layer->seek, unit->first, &span);
 		unit_serve(unit, unit->first, &span, data, &done);
 	}
-	if (unit_try_again(layer, unit, result))
-		result = 0;
-	/* To a reader -EAGAIN would mean something else. */
-	if (result == -EAGAIN)
-		result = -EIO;
-	if (result < 0 || layer->closing)
-		unit_fail_waits(layer, unit, &failed);
-	if (list_empty(&unit->waits)) {
-		layer_forget_unit(layer, unit);
-		free(unit);
-	} else {
-		/* These came after their span had gone by: they find it in the store, or anew. */
-		unit->urgent = true;
-		layer_enqueue(layer, unit);
-		layer_kick(layer);
-	}
+	unit_end(layer, unit, result, &failed);
 	(void)pthread_mutex_unlock(&layer->lock);
 	reads_done(&done, 0, NULL);
-	reads_done(&failed, result < 0 ? result : -ESHUTDOWN, err);
+	reads_done(&failed, unit_failure(result), err);
 }
 
 /* Tries the first spans of a read in the store; bits of `missing` say which are not there. */

@@ -573,11 +573,7 @@ static void transfer_run(struct work *work)
 			  err_text(&err));
 	if (r == 0)
 		r = err_say(&err, -EIO, "the transfer ended early");
-	while (!list_empty(&t->units)) {
-		struct unit *unit = list_first(&t->units, struct unit, link);
-		list_remove(&unit->link);
-		layer_finish_unit(layer, unit, NULL, r, &err);
-	}
+	layer_fail_units(layer, &t->units, r, &err);
 
 	/* First the place, then the kick, which may want it. */
 	if (t->priority == WORK_LATER)

@@ -89,6 +89,13 @@ void layer_forget_unit(struct layer *layer, struct unit *unit);
 void layer_finish_unit(struct layer *layer, struct unit *unit, const void *data, int result,
 		       const struct err *err);
 
+/*
+ * The same for all units that a transfer leaves, in one step: whoever reads
+ * after the first failure is told begins anew, and joins none that is about to
+ * fail, too. Called without the lock.
+ */
+void layer_fail_units(struct layer *layer, struct list *units, int result, const struct err *err);
+
 /* Serves what waits for span i of a unit that goes on. Called without the lock. */
 void layer_serve_span(struct layer *layer, struct unit *unit, size_t i, const void *data);
 
