@@ -242,7 +242,7 @@ static void hop_take(struct hop *hop)
 	if (resume)
 		engine_resume(hop->engine, t);
 	hop_body(hop, chunk->data, chunk->len);
-	free(chunk);
+	engine_put_chunk(hop->engine, chunk);
 	if (hop->req->idle_ms && hop->mode == BODY_DELIVER)
 		hop->deadline = deadline_in_ms(hop->req->idle_ms);
 	(void)pthread_mutex_lock(&t->lock);

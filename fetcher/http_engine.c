@@ -21,6 +21,7 @@
 enum {
 	ENGINE_POLL_MS = 60000,	  /* nothing is due that late; any wake-up cuts it short */
 	ENGINE_EASY_POOL = 16,	  /* idle easy handles kept for reuse */
+	ENGINE_CHUNKS_KEPT = 32,  /* chunks kept for reuse: 4 MiB, a whole queue */
 	ENGINE_SOCKETS_MAX = 128, /* whose acknowledgements are hurried; others only wait */
 	ENGINE_HOSTS_MAX = 256,	  /* past it those that nothing is asked of are forgotten */
 };
@@ -48,6 +49,10 @@ struct http_engine {
 	size_t n_hosts;
 	pthread_t thread;
 	CURLM *multi; /* set before the thread starts */
+
+	pthread_mutex_t chunk_lock; /* the innermost; of what follows */
+	struct chunk *chunks[ENGINE_CHUNKS_KEPT]; /* owned; fresh memory costs more than a copy */
+	size_t n_chunks;
 
 	/* Engine thread only. */
 	CURLSH *share;
@@ -77,6 +82,7 @@ int http_engine_create(const struct http_config *config, struct http_engine **re
 	}
 	(void)pthread_mutex_init(&e->lock, NULL);
 	(void)pthread_cond_init(&e->stopped, NULL);
+	(void)pthread_mutex_init(&e->chunk_lock, NULL);
 	list_init(&e->submitted);
 	list_init(&e->poked);
 	list_init(&e->hosts);
@@ -202,6 +208,29 @@ static int curl_errno(CURLcode code, CURL *easy)
 	}
 }
 
+struct chunk *engine_chunk(struct http_engine *e)
+{
+	struct chunk *chunk = NULL;
+	(void)pthread_mutex_lock(&e->chunk_lock);
+	if (e->n_chunks > 0)
+		chunk = e->chunks[--e->n_chunks];
+	(void)pthread_mutex_unlock(&e->chunk_lock);
+	if (!chunk)
+		chunk = malloc(sizeof(*chunk));
+	if (chunk)
+		chunk->len = 0;
+	return chunk;
+}
+
+void engine_put_chunk(struct http_engine *e, struct chunk *chunk)
+{
+	(void)pthread_mutex_lock(&e->chunk_lock);
+	if (e->n_chunks < ENGINE_CHUNKS_KEPT)
+		e->chunks[e->n_chunks++] = steal_ptr(&chunk);
+	(void)pthread_mutex_unlock(&e->chunk_lock);
+	free(chunk);
+}
+
 static struct chunk *transfer_tail(struct transfer *t)
 {
 	if (list_empty(&t->chunks))
@@ -231,10 +260,9 @@ static size_t on_body(char *data, size_t size, size_t n, void *user)
 	while (done < n) {
 		struct chunk *chunk = transfer_tail(t);
 		if (!chunk) {
-			chunk = malloc(sizeof(*chunk));
+			chunk = engine_chunk(t->host->engine);
 			if (!chunk)
 				break;
-			chunk->len = 0;
 			list_append(&t->chunks, &chunk->link);
 		}
 		size_t part = (size_t)u64_min(n - done, sizeof(chunk->data) - chunk->len);
@@ -683,6 +711,9 @@ void http_engine_destroy(struct http_engine *e)
 	}
 	while (!list_empty(&e->hosts))
 		host_forget(e, list_first(&e->hosts, struct http_host, link));
+	while (e->n_chunks > 0)
+		free(e->chunks[--e->n_chunks]);
+	(void)pthread_mutex_destroy(&e->chunk_lock);
 	(void)pthread_cond_destroy(&e->stopped);
 	(void)pthread_mutex_destroy(&e->lock);
 	free(e->proxy);

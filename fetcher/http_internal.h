@@ -64,6 +64,12 @@ DEFINE_CLEANUP(transfer, transfer_destroy);
 /* Appends a request header. -ENOMEM. */
 int transfer_add_header(struct transfer *t, const char *line);
 
+/* A chunk to fill, of those kept or a new one; NULL without memory. Any thread. */
+struct chunk *engine_chunk(struct http_engine *engine);
+
+/* Keeps the chunk for others, or frees it. Any thread. */
+void engine_put_chunk(struct http_engine *engine, struct chunk *chunk);
+
 /* Hands a transfer to the loop, starting it when need be. -ECANCELED, -EAGAIN, -ENOMEM. */
 int engine_submit(struct http_engine *engine, struct transfer *t, struct err *err);
 

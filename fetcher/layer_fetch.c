@@ -122,14 +122,6 @@ static void layer_keep(struct layer *layer, size_t i, const void *data)
 	counter_add(&layer->counters->spans_fetched, 1);
 }
 
-static void layer_free_bytes(struct layer *layer, const struct unit *unit, void *bytes)
-{
-	if (!bytes)
-		return;
-	free(bytes);
-	fetch_pool_give_memory(layer->pool, unit->in_len);
-}
-
 /* Counts a unit whose bytes were wrong; what may have made them so is fetched anew, too. */
 static void layer_reject_unit(struct layer *layer, const struct unit *unit, int r)
 {
@@ -166,7 +158,7 @@ static void decode_run(struct work *work)
 	struct err err = {0};
 	struct span_bench *bench = fetch_pool_bench(layer->pool);
 	int r = bench ? decode_unit(d, bench, &err) : err_set(&err, -ENOMEM, "decode a span");
-	layer_free_bytes(layer, d->unit, d->bytes);
+	fetch_pool_put_buffer(layer->pool, d->bytes, d->unit->in_len);
 	if (r == 0)
 		layer_keep(layer, d->unit->first, bench->out);
 	layer_reject_unit(layer, d->unit, r);
@@ -220,12 +212,8 @@ static int transfer_begin_unit(struct transfer *t, struct unit *unit, struct err
 	struct layer *layer = t->layer;
 	t->n_bytes = 0;
 	if (!unit_is_long(unit)) {
-		fetch_pool_take_memory(layer->pool, unit->in_len);
-		t->bytes = malloc(unit->in_len);
-		if (t->bytes)
-			return 0;
-		fetch_pool_give_memory(layer->pool, unit->in_len);
-		return err_set(err, -ENOMEM, "fetch a span");
+		t->bytes = fetch_pool_buffer(layer->pool, unit->in_len);
+		return t->bytes ? 0 : err_set(err, -ENOMEM, "fetch a span");
 	}
 	struct span span;
 	uint8_t window[SEEK_WINDOW_BYTES];
@@ -249,7 +237,7 @@ static void transfer_drop_unit(struct transfer *t, const struct unit *unit)
 {
 	span_decoder_destroy(steal_ptr(&t->decoder));
 	fetch_pool_put_bench(t->layer->pool, steal_ptr(&t->bench));
-	layer_free_bytes(t->layer, unit, steal_ptr(&t->bytes));
+	fetch_pool_put_buffer(t->layer->pool, steal_ptr(&t->bytes), unit->in_len);
 }
 
 /* The next bytes of the first unit; true in *ret_whole when they were its last. */

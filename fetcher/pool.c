@@ -7,12 +7,22 @@
 #include "base/clock.h"
 #include "base/num.h"
 
+enum { BUFFER_GRAIN = 128 << 10 }; /* so that buffers fit more than one unit */
+
+/* At the start of a buffer that nobody uses. */
+struct spare {
+	struct list link;
+	size_t room;
+};
+
 struct fetch_pool {
 	struct workers *io, *cpu; /* owned */
 
 	pthread_mutex_t lock;
 	pthread_cond_t memory_free;
 	size_t memory_used;
+	struct list spares; /* of struct spare, the last used first; owned */
+	size_t spare_bytes;
 	struct span_bench *idle[WORKERS_THREADS_MAX]; /* owned */
 	size_t n_idle;
 	unsigned int advised;
@@ -25,6 +35,36 @@ struct fetch_pool {
 	bool ticker_started;
 	bool stopping;
 };
+
+static size_t buffer_room(size_t n)
+{
+	return (size_t)u64_align(u64_max(n, 1), BUFFER_GRAIN);
+}
+
+/* A kept buffer for n bytes. With the lock held. */
+static struct spare *spare_take(struct fetch_pool *pool, size_t n)
+{
+	struct spare *spare;
+	list_for_each(spare, &pool->spares, link) {
+		if (spare->room != buffer_room(n))
+			continue;
+		list_remove(&spare->link);
+		pool->spare_bytes -= spare->room;
+		return spare;
+	}
+	return NULL;
+}
+
+/* Frees the longest unused until no more than `most` bytes are kept. With the lock held. */
+static void spares_trim(struct fetch_pool *pool, size_t most)
+{
+	while (pool->spare_bytes > most) {
+		struct spare *spare = container_of(pool->spares.prev, struct spare, link);
+		list_remove(&spare->link);
+		pool->spare_bytes -= spare->room;
+		free(spare);
+	}
+}
 
 static void span_bench_destroy(struct span_bench *bench)
 {
@@ -45,6 +85,7 @@ int fetch_pool_create(unsigned int cpus, struct fetch_pool **ret, struct err *er
 	(void)pthread_cond_init(&pool->tick_wake, NULL);
 	(void)pthread_cond_init(&pool->tick_done, NULL);
 	list_init(&pool->tickers);
+	list_init(&pool->spares);
 	int r = workers_create(FETCH_TRANSFERS_MAX, "sluice-io", &pool->io, err);
 	if (r < 0)
 		return r;
@@ -73,6 +114,7 @@ void fetch_pool_destroy(struct fetch_pool *pool)
 		(void)pthread_join(pool->ticker_thread, NULL);
 	while (pool->n_idle > 0)
 		span_bench_destroy(pool->idle[--pool->n_idle]);
+	spares_trim(pool, 0);
 	(void)pthread_cond_destroy(&pool->tick_done);
 	(void)pthread_cond_destroy(&pool->tick_wake);
 	(void)pthread_cond_destroy(&pool->memory_free);
@@ -90,22 +132,45 @@ struct workers *fetch_pool_cpu(struct fetch_pool *pool)
 	return pool->cpu;
 }
 
-void fetch_pool_take_memory(struct fetch_pool *pool, size_t bytes)
+static void memory_give(struct fetch_pool *pool, size_t n)
 {
-	bytes = (size_t)u64_min(bytes, FETCH_MEMORY_MAX);
-	(void)pthread_mutex_lock(&pool->lock);
-	while (pool->memory_used + bytes > FETCH_MEMORY_MAX)
-		(void)pthread_cond_wait(&pool->memory_free, &pool->lock);
-	pool->memory_used += bytes;
-	(void)pthread_mutex_unlock(&pool->lock);
+	pool->memory_used -= (size_t)u64_min(n, FETCH_MEMORY_MAX);
+	(void)pthread_cond_broadcast(&pool->memory_free);
 }
 
-void fetch_pool_give_memory(struct fetch_pool *pool, size_t bytes)
+void *fetch_pool_buffer(struct fetch_pool *pool, size_t n)
 {
-	bytes = (size_t)u64_min(bytes, FETCH_MEMORY_MAX);
+	size_t counted = (size_t)u64_min(n, FETCH_MEMORY_MAX);
 	(void)pthread_mutex_lock(&pool->lock);
-	pool->memory_used -= bytes;
-	(void)pthread_cond_broadcast(&pool->memory_free);
+	while (pool->memory_used + counted > FETCH_MEMORY_MAX)
+		(void)pthread_cond_wait(&pool->memory_free, &pool->lock);
+	pool->memory_used += counted;
+	void *buffer = spare_take(pool, n);
+	(void)pthread_mutex_unlock(&pool->lock);
+	if (!buffer)
+		buffer = malloc(buffer_room(n));
+	if (buffer)
+		return buffer;
+	(void)pthread_mutex_lock(&pool->lock);
+	memory_give(pool, n);
+	(void)pthread_mutex_unlock(&pool->lock);
+	return NULL;
+}
+
+void fetch_pool_put_buffer(struct fetch_pool *pool, void *buffer, size_t n)
+{
+	if (!buffer)
+		return;
+	struct spare *spare = buffer;
+	*spare = (struct spare){.room = buffer_room(n)};
+	list_init(&spare->link);
+	(void)pthread_mutex_lock(&pool->lock);
+	memory_give(pool, n);
+	if (list_empty(&pool->spares) && list_empty(&pool->tickers))
+		(void)pthread_cond_signal(&pool->tick_wake);
+	list_push(&pool->spares, &spare->link);
+	pool->spare_bytes += spare->room;
+	spares_trim(pool, FETCH_SPARE_MAX);
 	(void)pthread_mutex_unlock(&pool->lock);
 }
 
@@ -186,6 +251,17 @@ static void tick_round(struct fetch_pool *pool)
 	}
 }
 
+/* Waits for something to tick; what is kept for it is freed when nothing comes. */
+static void ticker_idle(struct fetch_pool *pool)
+{
+	struct timespec until = deadline_timespec(deadline_in_ms(FETCH_SPARE_MS));
+	if (list_empty(&pool->spares))
+		(void)pthread_cond_wait(&pool->tick_wake, &pool->lock);
+	else if (pthread_cond_clockwait(&pool->tick_wake, &pool->lock, CLOCK_MONOTONIC, &until) ==
+		 ETIMEDOUT)
+		spares_trim(pool, 0);
+}
+
 static void *ticker_main(void *data)
 {
 	struct fetch_pool *pool = data;
@@ -193,7 +269,7 @@ static void *ticker_main(void *data)
 	(void)pthread_mutex_lock(&pool->lock);
 	while (!pool->stopping) {
 		if (list_empty(&pool->tickers)) {
-			(void)pthread_cond_wait(&pool->tick_wake, &pool->lock);
+			ticker_idle(pool);
 			continue;
 		}
 		struct timespec until = deadline_timespec(deadline_in_ms(FETCH_TICK_MS));

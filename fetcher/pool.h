@@ -23,6 +23,8 @@ enum {
 	FETCH_TRANSFERS_MAX = 16,	  /* at once; HTTP's bound for one host is the same */
 	FETCH_ADVISED_MAX = 4,		  /* of those, for bytes that nobody waits for */
 	FETCH_MEMORY_MAX = 96 << 20,	  /* compressed bytes on their way to a decoder */
+	FETCH_SPARE_MAX = 16 << 20,	  /* of buffers kept for the next bytes … */
+	FETCH_SPARE_MS = 1000,		  /* … until nothing was read for so long */
 	FETCH_TICK_MS = 20,		  /* how late a deadline may be noticed */
 };
 
@@ -50,9 +52,13 @@ struct workers *fetch_pool_io(struct fetch_pool *pool);
 /* Threads that compute. */
 struct workers *fetch_pool_cpu(struct fetch_pool *pool);
 
-/* Takes bytes of the memory bound, waiting until they are free; more than the bound: all of it. */
-void fetch_pool_take_memory(struct fetch_pool *pool, size_t bytes);
-void fetch_pool_give_memory(struct fetch_pool *pool, size_t bytes);
+/*
+ * A buffer of n bytes within the memory bound, waiting until there is room; one
+ * that is larger than the bound takes all of it. NULL without memory.
+ */
+void *fetch_pool_buffer(struct fetch_pool *pool, size_t n);
+/* Gives it back; n as it was asked for. Accepts NULL. */
+void fetch_pool_put_buffer(struct fetch_pool *pool, void *buffer, size_t n);
 
 /* Where one processor decodes: kept between spans, because fresh memory costs as much as inflating. */
 struct span_bench {
