@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/spawn.h"
+#include "base/strv.h"
 #include "fetcher/cred_file.h"
 
 #define HUB_KEY "https://index.docker.io/v1/" /* what docker asks helpers for */
@@ -74,25 +75,6 @@ void creds_free_files(char **files)
 	free(files);
 }
 
-static int dup_list(const char *const *from, char ***ret)
-{
-	size_t n = 0;
-	if (!from)
-		return 0;
-	while (from[n])
-		n++;
-	char **list = calloc(n + 1, sizeof(*list));
-	*ret = list;
-	if (!list)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		list[i] = strdup(from[i]);
-		if (!list[i])
-			return -ENOMEM;
-	}
-	return 0;
-}
-
 int creds_create(const struct creds_config *config, struct creds **ret, struct err *err)
 {
 	size_t files = 0;
@@ -111,8 +93,8 @@ int creds_create(const struct creds_config *config, struct creds **ret, struct e
 	    dup_optional(config->username, &creds->given.username) < 0 ||
 	    dup_optional(config->password, &creds->given.password) < 0 ||
 	    dup_optional(config->host, &creds->given_host) < 0 ||
-	    dup_list(config->default_files, &creds->default_files) < 0 ||
-	    dup_list(config->env, &creds->env) < 0) {
+	    strv_copy(config->default_files, &creds->default_files) < 0 ||
+	    strv_copy(config->env, &creds->env) < 0) {
 		creds_destroy(creds);
 		return err_set(err, -ENOMEM, "prepare credentials");
 	}

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/strv.h"
+
 void descriptor_finish(struct descriptor *desc)
 {
 	if (!desc)
@@ -16,25 +18,6 @@ void descriptor_finish(struct descriptor *desc)
 	free(desc->urls);
 	free(desc->data);
 	*desc = (struct descriptor){0};
-}
-
-static int urls_copy(char **from, char ***ret)
-{
-	size_t n = 0;
-	if (!from)
-		return 0;
-	while (from[n])
-		n++;
-	char **urls = calloc(n + 1, sizeof(*urls));
-	if (!urls)
-		return -ENOMEM;
-	*ret = urls;
-	for (size_t i = 0; i < n; i++) {
-		urls[i] = strdup(from[i]);
-		if (!urls[i])
-			return -ENOMEM;
-	}
-	return 0;
 }
 
 int descriptor_copy(const struct descriptor *from, struct descriptor *ret)
@@ -55,7 +38,7 @@ int descriptor_copy(const struct descriptor *from, struct descriptor *ret)
 			return -ENOMEM;
 		memcpy(to.data, from->data, from->size + 1);
 	}
-	int r = urls_copy(from->urls, &to.urls);
+	int r = strv_copy((const char *const *)from->urls, &to.urls);
 	if (r < 0)
 		return r;
 	*ret = to;

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/strv.h"
 #include "fetcher/hosts_priv.h"
 
 #define HUB_HOST   "docker.io"
@@ -159,28 +160,13 @@ int endpoint_add_ca(struct endpoint *endpoint, int dirfd, const char *file, stru
 	return 0;
 }
 
-static int copy_list(const char *const *from, char ***ret)
-{
-	size_t n = 0;
-	while (from && from[n])
-		n++;
-	char **list = calloc(n + 1, sizeof(*list));
-	*ret = list;
-	if (!list)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		list[i] = strdup(from[i]);
-		if (!list[i])
-			return -ENOMEM;
-	}
-	return 0;
-}
-
 int hosts_create(const struct hosts_config *config, struct hosts **ret, struct err *err)
 {
 	AUTO(hosts) struct hosts *hosts = calloc(1, sizeof(*hosts));
-	if (!hosts || copy_list(config->hosts_dirs, &hosts->hosts_dirs) < 0 ||
-	    copy_list(config->certs_dirs, &hosts->certs_dirs) < 0)
+	static const char *const none[] = {NULL};
+	if (!hosts ||
+	    strv_copy(config->hosts_dirs ? config->hosts_dirs : none, &hosts->hosts_dirs) < 0 ||
+	    strv_copy(config->certs_dirs ? config->certs_dirs : none, &hosts->certs_dirs) < 0)
 		return err_set(err, -ENOMEM, "prepare the list of hosts");
 	hosts->plain_http = config->plain_http;
 	*ret = steal_ptr(&hosts);
