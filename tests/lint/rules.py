@@ -152,7 +152,8 @@ def environment(root):
 
 def package_flags():
     """Where Debian keeps the headers of the libraries that ours may include."""
-    flags = subprocess.run(["pkg-config", "--cflags", "fuse3", "libcurl", "jansson", "libzstd"],
+    flags = subprocess.run(["pkg-config", "--cflags", "fuse3", "libcurl", "jansson", "libzstd",
+                            "libseccomp"],
                            capture_output=True, text=True, timeout=COMPILE_SECONDS_MAX)
     return flags.stdout.split()
 
