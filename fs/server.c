@@ -19,6 +19,7 @@ enum {
 	THREAD_STACK = 256 * 1024,
 	WAKE_SIGNAL = SIGUSR1,	/* ends a read of /dev/fuse; see threads_stop() */
 	WAKE_INTERVAL_MS = 1,
+	INTERRUPTS_LEFT_MAX = 1024, /* see interrupts_finish() */
 };
 
 void server_unref(struct server *server)
@@ -93,6 +94,8 @@ static void *serve_thread(void *data)
 			(void)eventfd_write(server->end_fd, 1);
 			break;
 		}
+		if (((const struct fuse_in_header *)buf.mem)->opcode == FUSE_INTERRUPT)
+			(void)atomic_fetch_add(&server->n_interrupts, 1);
 		fuse_session_process_buf(server->session, &buf);
 	}
 	free(buf.mem);
@@ -252,12 +255,32 @@ void server_stop(struct server *server, uint64_t drain_ms)
 	server_read_drain(server, drain_ms);
 }
 
+/*
+ * libfuse keeps an INTERRUPT that overtook the answer to its request until some
+ * later request comes by, and forgets to free it at the end of the session. A
+ * FORGET of nothing is a request that is not answered, and takes one along.
+ */
+static void interrupts_finish(struct server *server)
+{
+	unsigned int n = atomic_load(&server->n_interrupts);
+	for (unsigned int i = 0; i < n && i < INTERRUPTS_LEFT_MAX; i++) {
+		struct {
+			struct fuse_in_header head;
+			struct fuse_forget_in body;
+		} message = {.head = {.len = sizeof(message), .opcode = FUSE_FORGET}};
+		struct fuse_buf buf = {.size = sizeof(message), .mem = &message};
+		fuse_session_process_buf(server->session, &buf);
+	}
+}
+
 void server_destroy(struct server *server)
 {
 	if (!server)
 		return;
 	server_stop(server, 0);
-	if (server->session)
+	if (server->session) {
+		interrupts_finish(server);
 		fuse_session_destroy(server->session);
+	}
 	server_unref(server);
 }

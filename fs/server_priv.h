@@ -37,6 +37,7 @@ struct server {
 	pthread_t threads[SERVER_THREADS_MAX];
 	unsigned int n_threads; /* running, not yet joined */
 	atomic_uint n_ended;
+	atomic_uint n_interrupts; /* INTERRUPTs given to libfuse; see interrupts_finish() */
 	atomic_bool stopping;
 	atomic_bool said_broken;  /* a broken image was logged */
 	atomic_bool said_failing; /* failing sources were logged, and no read succeeded since */
