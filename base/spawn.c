@@ -2,10 +2,10 @@
 #include "base/spawn.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
@@ -14,11 +14,12 @@
 enum {
 	SPAWN_READ_BYTES = 4096,
 	SPAWN_POLL_MS = 60000, /* one poll at most; the deadline decides */
+	SPAWN_EXIT_FAILED = 127,
 };
 
 struct child {
 	pid_t pid; /* 0: not running */
-	int input, output, pidfd;
+	int input, output, errors, pidfd;
 };
 
 static void child_finish(struct child *child)
@@ -30,36 +31,20 @@ static void child_finish(struct child *child)
 	}
 	cleanup_close(&child->input);
 	cleanup_close(&child->output);
+	cleanup_close(&child->errors);
 	cleanup_close(&child->pidfd);
 }
 DEFINE_FINISH(child, child_finish);
 
-static int set_actions(posix_spawn_file_actions_t *actions, int in, int out)
-{
-	int r;
-	if ((r = posix_spawn_file_actions_adddup2(actions, in, STDIN_FILENO)) != 0 ||
-	    (r = posix_spawn_file_actions_adddup2(actions, out, STDOUT_FILENO)) != 0 ||
-	    (r = posix_spawn_file_actions_addopen(actions, STDERR_FILENO, "/dev/null", O_WRONLY,
-						  0)) != 0)
-		return -r;
-	return -posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
-}
+/* What the child works with between fork and exec; all memory is the parent's doing. */
+struct launch {
+	const struct spawn *spawn;
+	int *fds; /* what becomes descriptor 0, 1, …; -1: closed */
+	size_t n_fds;
+	int status; /* where to write the reason of a failure */
+};
 
-static int set_attributes(posix_spawnattr_t *attr)
-{
-	sigset_t none, all;
-	(void)sigemptyset(&none);
-	(void)sigfillset(&all);
-	int r;
-	if ((r = posix_spawnattr_setsigmask(attr, &none)) != 0 ||
-	    (r = posix_spawnattr_setsigdefault(attr, &all)) != 0 ||
-	    (r = posix_spawnattr_setpgroup(attr, 0)) != 0)
-		return -r;
-	return -posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-						       POSIX_SPAWN_SETPGROUP);
-}
-
-/* posix_spawn(3) takes arrays of char * for the sake of old code; it does not change them. */
+/* execve(2) takes arrays of char * for the sake of old code; it does not change them. */
 static char *const *exec_array(const char *const *list)
 {
 	static const char *const nothing[] = {NULL};
@@ -70,25 +55,103 @@ static char *const *exec_array(const char *const *list)
 	return cast.out;
 }
 
-static int child_start(const struct spawn *spawn, int in, int out, pid_t *ret)
+static void child_signals(void)
 {
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	int r = -posix_spawn_file_actions_init(&actions);
+	struct sigaction plain = {.sa_handler = SIG_DFL};
+	for (int sig = 1; sig < NSIG; sig++)
+		(void)sigaction(sig, &plain, NULL); /* SIGKILL, SIGSTOP and libc's own stay */
+	sigset_t none;
+	(void)sigemptyset(&none);
+	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
+/* First above everything that is to be filled, so that no descriptor runs over another. */
+static int child_descriptors(struct launch *launch)
+{
+	int above = (int)launch->n_fds;
+	int status = fcntl(launch->status, F_DUPFD_CLOEXEC, above);
+	if (status < 0)
+		return -errno;
+	launch->status = status;
+	for (size_t i = 0; i < launch->n_fds; i++)
+		if (launch->fds[i] >= 0 &&
+		    (launch->fds[i] = fcntl(launch->fds[i], F_DUPFD_CLOEXEC, above)) < 0)
+			return -errno;
+	for (size_t i = 0; i < launch->n_fds; i++) {
+		if (launch->fds[i] < 0)
+			(void)close((int)i);
+		else if (dup2(launch->fds[i], (int)i) < 0)
+			return -errno;
+	}
+	return close_range((unsigned int)above, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0 ? -errno : 0;
+}
+
+static void __attribute__((noreturn)) child_exec(struct launch *launch)
+{
+	const struct spawn *spawn = launch->spawn;
+	child_signals();
+	int r = setpgid(0, 0) < 0 ? -errno : child_descriptors(launch);
+	if (r == 0 && spawn->prepare)
+		r = spawn->prepare(spawn->data);
+	if (r == 0) {
+		(void)execve(spawn->path, exec_array(spawn->argv), exec_array(spawn->env));
+		r = -errno;
+	}
+	/* Four bytes into an empty pipe: whole or not at all. */
+	_exit(write(launch->status, &r, sizeof(r)) < 0 ? SPAWN_EXIT_FAILED + 1 : SPAWN_EXIT_FAILED);
+}
+
+/* Forks, and waits until the program runs. Otherwise the reason why not. */
+static int child_fork(struct launch *launch, pid_t *ret_pid)
+{
+	int status[2];
+	if (pipe2(status, O_CLOEXEC) < 0)
+		return -errno;
+	AUTO_CLOSE int mine = status[0];
+	AUTO_CLOSE int theirs = status[1];
+	launch->status = theirs;
+	sigset_t all, before;
+	(void)sigfillset(&all);
+	/* No handler of the caller's may run in the child. */
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	pid_t pid = fork();
+	if (pid == 0)
+		child_exec(launch);
+	int r = pid < 0 ? -errno : 0;
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r < 0)
 		return r;
-	r = -posix_spawnattr_init(&attr);
-	if (r == 0) {
-		r = set_actions(&actions, in, out);
-		if (r == 0)
-			r = set_attributes(&attr);
-		if (r == 0)
-			r = -posix_spawn(ret, spawn->path, &actions, &attr, exec_array(spawn->argv),
-					 exec_array(spawn->env));
-		(void)posix_spawnattr_destroy(&attr);
+	(void)setpgid(pid, pid); /* both do it, so that neither is too late */
+	cleanup_close(&theirs);
+	theirs = -1;
+	ssize_t n;
+	do {
+		n = read(mine, &r, sizeof(r));
+	} while (n < 0 && errno == EINTR);
+	if (n == 0) {
+		*ret_pid = pid;
+		return 0;
 	}
-	(void)posix_spawn_file_actions_destroy(&actions);
-	return r;
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return n == (ssize_t)sizeof(r) && r < 0 ? r : -EIO;
+}
+
+/* The table of descriptors: ours in the first three places where the caller names none. */
+static int child_start(struct child *child, const struct spawn *spawn, const int own[3])
+{
+	size_t n = spawn->n_fds > 3 ? spawn->n_fds : 3;
+	if (n > SPAWN_FDS_MAX)
+		return -E2BIG;
+	AUTO_FREE int *fds = calloc(n, sizeof(*fds));
+	if (!fds)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		bool named = i < spawn->n_fds && spawn->fds[i] != SPAWN_FD_AUTO;
+		fds[i] = named ? spawn->fds[i] : i < 3 ? own[i] : -1;
+	}
+	struct launch launch = {.spawn = spawn, .fds = fds, .n_fds = n};
+	return child_fork(&launch, &child->pid);
 }
 
 /* Writes what the socket takes. A program that does not read its input is its own affair. */
@@ -109,72 +172,153 @@ static void feed(struct child *child, const struct spawn *spawn, size_t *sent)
 	child->input = -1;
 }
 
-/* Reads once. 0 at the end, 1 when there may be more. */
-static int drain(const struct child *child, struct buf *output)
+/* Reads once. 0 at the end, 1 when there may be more, -EAGAIN when there is nothing now. */
+static int drain(int fd, struct buf *output)
 {
 	int r = buf_reserve(output, 1);
 	if (r < 0)
 		return r;
 	char bytes[SPAWN_READ_BYTES];
-	ssize_t n = read(child->output, bytes, sizeof(bytes));
+	ssize_t n = read(fd, bytes, sizeof(bytes));
 	if (n < 0)
-		return errno == EINTR || errno == EAGAIN ? 1 : -errno;
+		return errno == EINTR ? 1 : -errno;
 	r = n > 0 ? buf_append(output, bytes, (size_t)n) : 0;
 	explicit_bzero(bytes, sizeof(bytes)); /* it may be a secret */
 	return r < 0 ? r : n > 0;
+}
+
+/* The same for standard error, of which only the beginning is kept. */
+static int drain_errors(int fd, struct buf *errors)
+{
+	char bytes[SPAWN_READ_BYTES];
+	ssize_t n = read(fd, bytes, sizeof(bytes));
+	if (n < 0)
+		return errno == EINTR ? 1 : -errno;
+	size_t room = errors->max - errors->len;
+	size_t keep = (size_t)n < room ? (size_t)n : room;
+	int r = keep > 0 ? buf_append(errors, bytes, keep) : 0;
+	return r < 0 ? r : n > 0;
+}
+
+/* Reads what there is; closes at the end. */
+static int stream_read(int *fd, struct buf *to, int (*read_once)(int fd, struct buf *to))
+{
+	int r = read_once(*fd, to);
+	if (r == 0) {
+		cleanup_close(fd);
+		*fd = -1;
+	}
+	return r == -EAGAIN ? 0 : r;
+}
+
+/* The program has ended: what is in the pipes is all that counts. */
+static int streams_rest(struct child *child, const struct spawn *spawn, struct buf *output)
+{
+	int r = 1;
+	while (child->output >= 0 && r > 0)
+		r = stream_read(&child->output, output, drain);
+	while (r >= 0 && child->errors >= 0) {
+		r = stream_read(&child->errors, spawn->errors, drain_errors);
+		if (r <= 0)
+			break;
+	}
+	return r < 0 ? r : 0;
 }
 
 /* Moves bytes both ways until the output ends, then waits for the program. */
 static int child_talk(struct child *child, const struct spawn *spawn, struct buf *output)
 {
 	size_t sent = 0;
-	bool open = true;
-	while (open || child->pid > 0) {
-		struct pollfd fds[3] = {
-			{.fd = open ? child->output : -1, .events = POLLIN},
+	for (;;) {
+		bool open = child->output >= 0 || child->errors >= 0;
+		struct pollfd fds[5] = {
+			{.fd = child->output, .events = POLLIN},
+			{.fd = child->errors, .events = POLLIN},
 			{.fd = child->input, .events = POLLOUT},
-			{.fd = open ? -1 : child->pidfd, .events = POLLIN},
+			{.fd = open && !spawn->until_exit ? -1 : child->pidfd, .events = POLLIN},
+			{.fd = cancel_fd(spawn->cancel), .events = POLLIN},
 		};
 		uint64_t left = deadline_left_ms(spawn->deadline, SPAWN_POLL_MS);
 		if (left == 0)
 			return -ETIMEDOUT;
-		if (poll(fds, 3, (int)left) < 0 && errno != EINTR)
-			return -errno;
-		if (fds[1].revents)
-			feed(child, spawn, &sent);
-		if (fds[0].revents) {
-			int r = drain(child, output);
-			if (r < 0)
-				return r;
-			open = r > 0;
+		if (poll(fds, 5, (int)left) < 0) {
+			if (errno != EINTR)
+				return -errno;
+			continue;
 		}
+		if (fds[4].revents)
+			return -ECANCELED;
 		if (fds[2].revents)
-			return 0;
+			feed(child, spawn, &sent);
+		int r = fds[0].revents ? stream_read(&child->output, output, drain) : 0;
+		if (r >= 0 && fds[1].revents)
+			r = stream_read(&child->errors, spawn->errors, drain_errors);
+		if (r < 0)
+			return r;
+		if (fds[3].revents)
+			return streams_rest(child, spawn, output);
 	}
+}
+
+/* A pipe whose reading end does not block. */
+static int output_pipe(int *ret_read, int *ret_write)
+{
+	int fds[2];
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	if (fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0) {
+		int r = -errno;
+		(void)close(fds[0]);
+		(void)close(fds[1]);
+		return r;
+	}
+	*ret_read = fds[0];
+	*ret_write = fds[1];
 	return 0;
+}
+
+static bool fd_is_ours(const struct spawn *spawn, size_t i)
+{
+	return i >= spawn->n_fds || spawn->fds[i] == SPAWN_FD_AUTO;
+}
+
+/* Makes the descriptors of its own that the program gets, and starts it. */
+static int child_open(struct child *child, const struct spawn *spawn)
+{
+	AUTO_CLOSE int in = -1;
+	AUTO_CLOSE int out = -1;
+	AUTO_CLOSE int errors = -1;
+	int r = 0;
+	if (fd_is_ours(spawn, 0)) {
+		int pair[2];
+		/* Not a pipe: a write that nobody reads would raise SIGPIPE in the caller. */
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+			return -errno;
+		child->input = pair[1];
+		in = pair[0];
+	}
+	if (fd_is_ours(spawn, 1) && (r = output_pipe(&child->output, &out)) < 0)
+		return r;
+	if (fd_is_ours(spawn, 2) && spawn->errors)
+		r = output_pipe(&child->errors, &errors);
+	else if (fd_is_ours(spawn, 2) &&
+		 (errors = open("/dev/null", O_WRONLY | O_CLOEXEC)) < 0)
+		r = -errno;
+	if (r < 0)
+		return r;
+	const int own[3] = {in, out, errors};
+	r = child_start(child, spawn, own);
+	if (r < 0)
+		child->pid = 0;
+	return r;
 }
 
 static int child_run(struct child *child, const struct spawn *spawn, struct buf *output,
 		     int *ret_status)
 {
-	int in[2], out[2];
-	/* A socket, since a write to a pipe nobody reads would raise SIGPIPE in the caller. */
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) < 0)
-		return -errno;
-	child->input = in[1];
-	AUTO_CLOSE int child_in = in[0];
-	if (pipe2(out, O_CLOEXEC) < 0)
-		return -errno;
-	child->output = out[0];
-	AUTO_CLOSE int child_out = out[1];
-	int r = child_start(spawn, child_in, child_out, &child->pid);
-	if (r < 0) {
-		child->pid = 0;
+	int r = child_open(child, spawn);
+	if (r < 0)
 		return r;
-	}
-	cleanup_close(&child_in);
-	cleanup_close(&child_out);
-	child_in = child_out = -1;
 	child->pidfd = pidfd_open(child->pid, 0);
 	if (child->pidfd < 0)
 		return -errno;
@@ -192,10 +336,16 @@ static int child_run(struct child *child, const struct spawn *spawn, struct buf 
 
 int spawn_run(const struct spawn *spawn, struct buf *output, int *ret_status, struct err *err)
 {
-	AUTO_FINISH(child) struct child child = {.input = -1, .output = -1, .pidfd = -1};
+	AUTO_FINISH(child) struct child child = {.input = -1, .output = -1, .errors = -1,
+						 .pidfd = -1};
+	if (deadline_passed(spawn->deadline) || cancel_fired(spawn->cancel))
+		return err_say(err, cancel_fired(spawn->cancel) ? -ECANCELED : -ETIMEDOUT,
+			       "run %s: there was no time left for it", spawn->path);
 	int r = child_run(&child, spawn, output, ret_status);
 	if (r == -ETIMEDOUT)
 		return err_say(err, r, "run %s: it did not end in time and was killed", spawn->path);
+	if (r == -ECANCELED)
+		return err_say(err, r, "run %s: cancelled; it was killed", spawn->path);
 	if (r == -E2BIG)
 		return err_say(err, r, "run %s: it wrote more than the limit of %zu bytes",
 			       spawn->path, output->max);
