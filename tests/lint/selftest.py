@@ -26,6 +26,7 @@ CASES = [
     ("includes", "base/a.c", SPDX + '#include "base/../fs/ok.h"\n', "not a path from the root"),
     ("includes", "base/a.c", SPDX + "#include <fs/ok.h>\n", 'as "fs/ok.h"'),
     ("includes", "base/a.c", SPDX + '#include "base/none.h"\n', 'there is no "base/none.h"'),
+    ("includes", "exec/a.c", SPDX + '#include "exec/spec/oci.h"\n', 'no "exec/spec/oci.h"'),
     ("includes", "base/a.c", SPDX + '#include "base/ok.c"\n', "is not a header"),
     ("lengths", "base/a.c", FITS, None),
     ("lengths", "base/a.c", LONG, "base/a.c:4: function of 71 lines"),
