@@ -6,11 +6,18 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/num.h"
 #include "fs/erofs.h"
 #include "fs/tree.h"
+
+enum { FILE_BACKED_MAJOR = 6, FILE_BACKED_MINOR = 12 }; /* EROFS mounts files since */
+
+#define FIRST_USER_NAMESPACE 0xeffffffdU /* its inode in nsfs: PROC_USER_INIT_INO, kernel ABI */
 
 /* ---- the devices as files ---- */
 
@@ -76,6 +83,40 @@ int devices_image(struct source *const *devices, size_t n, int *ret_fd, struct e
 
 /* ---- the kernel's mount ---- */
 
+static int erofs_context(int *ret, struct err *err)
+{
+	int context = fsopen("erofs", FSOPEN_CLOEXEC);
+	if (context < 0 && (errno == ENODEV || errno == ENOSYS))
+		return err_say(err, -EOPNOTSUPP, "this kernel has no EROFS; use --fs=fuse");
+	if (context < 0)
+		return err_set(err, -errno, "prepare an EROFS mount");
+	*ret = context;
+	return 0;
+}
+
+/* "6.12.3-amd64" and later. */
+static bool kernel_reads_files(const char *release)
+{
+	unsigned int major = 0, minor = 0;
+	return sscanf(release, "%u.%u", &major, &minor) == 2 && // NOLINT(cert-err34-c): bounded
+	       (major > FILE_BACKED_MAJOR || (major == FILE_BACKED_MAJOR && minor >= FILE_BACKED_MINOR));
+}
+
+int devices_probe(struct err *err)
+{
+	AUTO_CLOSE int context = -1;
+	struct utsname name;
+	struct stat st;
+	if (geteuid() != 0)
+		return err_say(err, -EPERM, "only root can mount EROFS");
+	/* Root of another user namespace may mount, but not this. */
+	if (stat("/proc/self/ns/user", &st) < 0 || st.st_ino != FIRST_USER_NAMESPACE)
+		return err_say(err, -EPERM, "only root of the first user namespace can mount EROFS");
+	if (uname(&name) < 0 || !kernel_reads_files(name.release))
+		return err_say(err, -EOPNOTSUPP, "EROFS from a file takes Linux 6.12");
+	return erofs_context(&context, err);
+}
+
 static unsigned int mount_attributes(unsigned long flags)
 {
 	static const struct {
@@ -112,12 +153,11 @@ int devices_mount(const char *tree, const char *devices_dir, size_t n, const cha
 		  unsigned long flags, struct err *err)
 {
 	AUTO_CLOSE int mount_fd = -1;
-	AUTO_CLOSE int context = fsopen("erofs", FSOPEN_CLOEXEC);
-	if (context < 0 && (errno == ENODEV || errno == ENOSYS))
-		return err_say(err, -EOPNOTSUPP, "this kernel has no EROFS; use --fs=fuse");
-	if (context < 0)
-		return err_set(err, -errno, "prepare to mount %s", dir);
-	int r = devices_configure(context, tree, devices_dir, n);
+	AUTO_CLOSE int context = -1;
+	int r = erofs_context(&context, err);
+	if (r < 0)
+		return r;
+	r = devices_configure(context, tree, devices_dir, n);
 	/* Without file-backed mounts the kernel looks for a block device. */
 	if (r == -ENOTBLK)
 		return err_say(err, -EOPNOTSUPP,

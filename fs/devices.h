@@ -17,6 +17,13 @@
 int devices_image(struct source *const *devices, size_t n, int *ret_fd, struct err *err);
 
 /*
+ * Whether devices_mount() has a chance here: root of the first user namespace, Linux 6.12, EROFS
+ * in the kernel or as a module. Costs no I/O on anybody's files. -EPERM, -EOPNOTSUPP: why not. The
+ * mount itself may still fail, on a store whose file system the kernel does not read this way.
+ */
+int devices_probe(struct err *err);
+
+/*
  * Has the kernel mount the metadata file `tree` on dir, with devices_dir/1 to
  * n as its devices; flags are MS_*, always read-only. The mount holds all
  * files it needs: where they are mounted may be detached. -EPERM (root only),

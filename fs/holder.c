@@ -187,12 +187,12 @@ static int on_serving(struct holder *h, struct err *err)
 		return r;
 	if (r < 0) /* a full disk, say: no reason to take the mount from its readers */
 		log_error("%s: note server %d: %s", h->config->dir, h->now.pid, err_text(err));
-	h->served = true;
 	r = h->status_fd < 0 ? 0 : holder_send(h->status_fd, HOLDER_SERVING, NULL, -1);
 	if (r < 0)
 		return err_set(err, r, "%s: tell whoever asked for the mount", h->config->dir);
 	cleanup_close(&h->status_fd);
 	h->status_fd = -1;
+	h->served = true;
 	return 0;
 }
 
@@ -396,13 +396,11 @@ static int holder_init(struct holder *h, const struct holder_config *config, str
 	return 0;
 }
 
-/* Ends everything; what failed, if anything, is told to whoever waits for the mount. */
-static void holder_finish(struct holder *h, int result, const struct err *err)
+/* Ends everything. */
+static void holder_finish(struct holder *h, int result)
 {
-	if (result < 0 && h->status_fd >= 0)
-		(void)holder_send(h->status_fd, HOLDER_FAILED, err, -1);
 	/* No mount is left behind by a start that failed. */
-	if (result < 0 && h->status_fd >= 0 && h->fuse_fd >= 0)
+	if (result < 0 && !h->served && h->fuse_fd >= 0)
 		(void)mount_undo(h->config->dir, true, NULL);
 	child_end(&h->next, 0);
 	child_end(&h->now, HOLDER_STOP_MS);
@@ -411,7 +409,6 @@ static void holder_finish(struct holder *h, int result, const struct err *err)
 	cleanup_close(&h->program_fd);
 	cleanup_close(&h->next_fd);
 	cleanup_close(&h->signal_fd);
-	cleanup_close(&h->status_fd);
 }
 
 int holder_run(const struct holder_config *config, struct err *err)
@@ -428,7 +425,7 @@ int holder_run(const struct holder_config *config, struct err *err)
 	}
 	if (r == 0)
 		r = holder_loop(&h, err);
-	holder_finish(&h, r, err);
+	holder_finish(&h, r);
 	return r;
 }
 
@@ -455,6 +452,6 @@ int holder_adopt(const struct holder_config *config, pid_t server, struct err *e
 		r = on_serving(&h, err);
 	if (r == 0)
 		r = holder_loop(&h, err);
-	holder_finish(&h, r, err);
+	holder_finish(&h, r);
 	return r;
 }

@@ -52,7 +52,7 @@ struct holder_config {
 	char *const *argv;		     /* of a server */
 	char *const *envp;		     /* its environment */
 	unsigned int crashes_max;	     /* 0: HOLDER_CRASHES_MAX */
-	int status_fd;			     /* of holder_launch(), or -1; the holder's from now on */
+	int status_fd;			     /* of holder_launch(), or -1; closed once it is told */
 	/*
 	 * Called when the mount is there, and again for each server that takes over. A failure
 	 * ends the mount the first time; later it is logged.
@@ -64,7 +64,8 @@ struct holder_config {
 /*
  * Mounts, serves, and returns 0 when the file system is no longer mounted (or
  * nobody uses it any more). Errors before the first server serves leave no
- * mount; -ECONNABORTED: gave up, as the log says; dir still needs an unmount.
+ * mount, and status_fd open and untold: the caller tries something else, or tells why with
+ * holder_launch_failed(). -ECONNABORTED: gave up, as the log says; dir still needs an unmount.
  */
 int holder_run(const struct holder_config *config, struct err *err);
 
@@ -79,7 +80,7 @@ int holder_run(const struct holder_config *config, struct err *err);
 int holder_launch(const char *program, char *const *argv, char *const *envp, int log_fd,
 		  pid_t *ret_pid, struct err *err);
 
-/* Tells holder_launch() why there is no mount, before holder_run() was reached. */
+/* Tells holder_launch() why there is no mount. */
 void holder_launch_failed(int status_fd, const struct err *err);
 
 /*

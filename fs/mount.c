@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <mntent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,19 +30,20 @@ void mount_options_init(struct mount_options *options)
 struct option {
 	const char *name;
 	unsigned long set, clear;
+	bool only_fuse;
 };
 
 static const struct option known[] = {
-	{"allow_other", 0, 0},
-	{"default_permissions", 0, 0}, /* always on */
-	{"exec", 0, MS_NOEXEC},
-	{"noatime", MS_NOATIME, MS_RELATIME},
-	{"nodev", MS_NODEV, 0},
-	{"noexec", MS_NOEXEC, 0},
-	{"nosuid", MS_NOSUID, 0},
-	{"relatime", MS_RELATIME, MS_NOATIME},
-	{"ro", MS_RDONLY, 0},
-	{"suid", 0, MS_NOSUID},
+	{"allow_other", 0, 0, true},
+	{"default_permissions", 0, 0, true}, /* always on */
+	{"exec", 0, MS_NOEXEC, false},
+	{"noatime", MS_NOATIME, MS_RELATIME, false},
+	{"nodev", MS_NODEV, 0, false},
+	{"noexec", MS_NOEXEC, 0, false},
+	{"nosuid", MS_NOSUID, 0, false},
+	{"relatime", MS_RELATIME, MS_NOATIME, false},
+	{"ro", MS_RDONLY, 0, false},
+	{"suid", 0, MS_NOSUID, false},
 };
 
 static int option_apply(struct mount_options *options, const char *name, size_t n,
@@ -54,6 +56,7 @@ static int option_apply(struct mount_options *options, const char *name, size_t 
 			return err_say(err, -EPERM, "the mount option 'suid' needs root");
 		options->flags = (options->flags & ~known[i].clear) | known[i].set;
 		options->allow_other |= i == 0;
+		options->only_fuse |= known[i].only_fuse;
 		return 0;
 	}
 	return err_say(err, -EINVAL, "unknown mount option '%.*s'", (int)u64_min(n, 64), name);
@@ -73,9 +76,12 @@ int mount_options_parse(struct mount_options *options, const char *text, struct 
 	return 0;
 }
 
+/* Of the metadata of an image in whichever store: what the kernel shows as an EROFS mount's source. */
+#define TREES "*/images/sha*-*/tree.erofs"
+
 /*
- * Whether what is on top at exactly this path is a mount of Sluice, whose source is told. One of
- * another type is when it has the given source (NULL: never).
+ * Whether what is on top at exactly this path is a mount of Sluice, whose source is told. An overlay
+ * is when it has the given source (NULL: never).
  */
 static bool mounted_here(const char *path, const char *other, char *ret_source, size_t size)
 {
@@ -90,6 +96,8 @@ static bool mounted_here(const char *path, const char *other, char *ret_source, 
 			continue;
 		(void)snprintf(ret_source, size, "%s", entry.mnt_fsname);
 		found = strcmp(entry.mnt_type, FUSE_TYPE) == 0 ||
+			(strcmp(entry.mnt_type, "erofs") == 0 &&
+			 fnmatch(TREES, entry.mnt_fsname, 0) == 0) ||
 			(other && strcmp(entry.mnt_fsname, other) == 0);
 	}
 	(void)endmntent(table);

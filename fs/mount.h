@@ -20,6 +20,7 @@ enum {
 struct mount_options {
 	unsigned long flags; /* MS_*; always with MS_RDONLY and MS_NODEV */
 	bool allow_other;
+	bool only_fuse; /* an option was given that other file systems do not have */
 };
 
 /* What a mount has without any -o: ro, nosuid, nodev; root: allow_other. */
@@ -40,8 +41,8 @@ int mount_options_parse(struct mount_options *options, const char *text, struct 
 int mount_check(const char *dir, struct err *err);
 
 /*
- * Whether what is on top at dir (as /proc/mounts has it) is of Sluice: FUSE, or an overlay or EROFS
- * with this source (NULL: not these). Looks at the kernel's table only, so it never waits.
+ * Whether what is on top at dir (as /proc/mounts has it) is of Sluice: FUSE, EROFS from a store, or
+ * an overlay with this source (NULL: no overlay). Looks at the kernel's table only, so it never waits.
  */
 bool mount_is_there(const char *dir, const char *source);
 

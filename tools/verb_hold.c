@@ -22,7 +22,7 @@
 
 struct hold_state {
 	uint64_t adopt; /* the server of a holder that died; 0: a new mount */
-	bool foreground;
+	bool foreground, fallback;
 	uint64_t crashes;
 	struct opt_list options;
 };
@@ -35,6 +35,8 @@ static void hold_options(void *state, struct opt *table)
 	table[2] = (struct opt){"crashes", 0, OPT_NUMBER, "NUMBER", "as of mount", &s->crashes};
 	table[3] = (struct opt){"adopt", 0, OPT_NUMBER, "PID", "take over from a holder that died",
 				&s->adopt};
+	table[4] = (struct opt){"fallback", 0, OPT_FLAG, NULL, "FUSE when EROFS cannot be mounted",
+				&s->fallback};
 }
 
 struct hold {
@@ -47,6 +49,8 @@ struct hold {
 	char *middle;		      /* owned; where EROFS is, below an overlay */
 	bool lower_is_own;	      /* something else is what the user sees */
 	bool presented;		      /* and it is mounted */
+	bool refused;		      /* the kernel did not mount it */
+	bool served;		      /* the mount was there */
 	struct mount_options options;
 };
 
@@ -95,8 +99,8 @@ static int hold_present(struct hold *h, struct err *err)
 	if (h->entry.erofs) {
 		const char *target = h->entry.upper ? h->middle : h->entry.dir;
 		r = hold_erofs(h, target, err);
-		if (r == 0)
-			r = mount_undo(h->lower, true, err);
+		if (r == 0 && (r = mount_undo(h->lower, true, err)) < 0)
+			(void)mount_undo(target, true, NULL);
 		below = target;
 	}
 	if (r < 0 || !h->entry.upper)
@@ -113,15 +117,21 @@ static int hold_serving(void *data, pid_t server, struct err *err)
 	h->entry.holder = getpid();
 	h->entry.server = server;
 	int r = mtable_save(h->entry_fd, &h->entry, err);
-	if (r < 0 || h->presented || !h->lower_is_own)
-		return r;
-	r = hold_present(h, err);
-	h->presented = r == 0;
+	if (r == 0 && !h->presented && h->lower_is_own) {
+		r = hold_present(h, err);
+		h->presented = r == 0;
+		h->refused = r < 0;
+	}
+	h->served |= r == 0;
 	return r;
 }
 
 static int hold_places(struct hold *h, const char *id, struct err *err)
 {
+	h->lower_is_own = h->entry.upper || h->entry.erofs;
+	free(h->lower);
+	free(h->middle);
+	h->lower = h->middle = NULL;
 	if (!h->lower_is_own) {
 		h->lower = strdup(h->entry.dir);
 		return h->lower ? 0 : err_set(err, -ENOMEM, "hold a mount");
@@ -155,7 +165,6 @@ static int hold_start(struct hold *h, struct ctx *ctx, const struct hold_state *
 		r = mount_options_parse(&h->options, s->options.items[i], err);
 	if (r < 0)
 		return r;
-	h->lower_is_own = h->entry.upper || h->entry.erofs;
 	return hold_places(h, id, err);
 }
 
@@ -185,6 +194,23 @@ static int hold_run_holder(struct hold *h, struct ctx *ctx, const struct hold_st
 		.data = h,
 	};
 	return s->adopt ? holder_adopt(&config, (pid_t)s->adopt, err) : holder_run(&config, err);
+}
+
+/*
+ * Holds the mount. With --fs=auto, one that the kernel cannot mount here as EROFS starts again as
+ * what can be mounted everywhere; whoever waits for it learns nothing of that.
+ */
+static int hold_hold(struct hold *h, struct ctx *ctx, const struct hold_state *s, struct err *err)
+{
+	int r = hold_run_holder(h, ctx, s, err);
+	if (r >= 0 || !s->fallback || !h->entry.erofs || !h->refused)
+		return r;
+	log_warn("%s: mounted as --fs=fuse, since EROFS failed: %s", h->entry.dir, err_text(err));
+	h->entry.erofs = h->refused = false;
+	r = hold_places(h, h->entry.id, err);
+	if (r == 0)
+		r = mtable_save(h->entry_fd, &h->entry, err);
+	return r < 0 ? r : hold_run_holder(h, ctx, s, err);
 }
 
 /* What it counted goes to the image. */
@@ -226,14 +252,15 @@ static int hold_run(struct ctx *ctx, void *state, int argc, char **argv, struct 
 	AUTO_FINISH(hold) struct hold h = {.ctx = ctx, .entry_fd = -1, .lock_fd = -1, .upper_fd = -1};
 	(void)argc;
 	int r = hold_start(&h, ctx, s, argv[0], err);
-	if (r < 0) {
-		if (!s->foreground && !s->adopt)
-			holder_launch_failed(HOLDER_FD_CONTROL, err);
-		return r;
-	}
+	bool started = r == 0;
 	/* Then what the user sees is there already. */
 	h.presented = s->adopt && h.lower_is_own;
-	r = hold_run_holder(&h, ctx, s, err);
+	if (started)
+		r = hold_hold(&h, ctx, s, err);
+	if (r < 0 && !h.served && !s->foreground && !s->adopt)
+		holder_launch_failed(HOLDER_FD_CONTROL, err);
+	if (!started)
+		return r;
 	if (r < 0 && h.presented)
 		(void)mount_undo(h.entry.dir, true, NULL);
 	/* One that was given up stays until 'sluice umount', which needs the entry to find it. */

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
+#include "fs/devices.h"
 #include "fs/holder.h"
 #include "fs/mount.h"
 #include "tools/mounting.h"
@@ -31,9 +33,34 @@ static void mount_verb_options(void *state, struct opt *table)
 		 &s->options},
 		{"crashes", 0, OPT_NUMBER, "NUMBER",
 		 "give up when the server dies so often in 10 s (default: 5)", &s->crashes},
-		{"fs", 0, OPT_TEXT, "KIND", "fuse, erofs (the kernel reads the metadata; root), or auto: fuse", &s->fs},
+		{"fs", 0, OPT_TEXT, "KIND", "fuse; erofs (root): the kernel reads the metadata; or auto: what works",
+		 &s->fs},
 	};
 	memcpy(table, rows, sizeof(rows));
+}
+
+static bool mount_verb_is_auto(const struct mount_state *s)
+{
+	return !s->fs || strcmp(s->fs, "auto") == 0;
+}
+
+/* What --fs=auto is here: EROFS where it can be mounted, unless FUSE's own options are asked for. */
+static bool mount_verb_erofs(const struct mount_state *s)
+{
+	struct mount_options options;
+	struct err why = {0};
+	if (!mount_verb_is_auto(s))
+		return strcmp(s->fs, "erofs") == 0;
+	mount_options_init(&options);
+	for (size_t i = 0; i < s->options.count; i++)
+		(void)mount_options_parse(&options, s->options.items[i], NULL);
+	if (options.only_fuse)
+		log_debug("--fs=auto is fuse: only it has the options of -o");
+	else if (devices_probe(&why) < 0)
+		log_debug("--fs=auto is fuse: %s", err_text(&why));
+	else
+		return true;
+	return false;
 }
 
 static int mount_verb_check(const struct mount_state *s, struct err *err)
@@ -106,6 +133,8 @@ static int mount_verb_words(const struct ctx *ctx, const struct mount_state *s,
 	}
 	if (r == 0 && s->foreground)
 		r = words_add(&words, "--foreground");
+	if (r == 0 && entry->erofs && mount_verb_is_auto(s))
+		r = words_add(&words, "--fallback");
 	if (r == 0)
 		r = words_add_number(&words, "--crashes", s->crashes, "");
 	if (r == 0)
@@ -194,7 +223,7 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	if (r < 0)
 		return r;
 	entry.created = (int64_t)time(NULL);
-	entry.erofs = s->fs && strcmp(s->fs, "erofs") == 0;
+	entry.erofs = mount_verb_erofs(s);
 	entry.store = strdup(store_path(ctx->store));
 	if (!entry.store || ref_text(&ref, &entry.image) < 0)
 		return err_set(err, -ENOMEM, "mount %s", argv[0]);

@@ -65,9 +65,10 @@ def tree_of(directory, kind):
 @pytest.mark.parametrize("kind, source", cases())
 def test_same_tree(request, sluice, gallery, kind, source):
     image = offer(request, sluice, kind, source)
-    mounted = sluice.mount(image)
-    compare.assert_same(tree_of(gallery.tree(kind), kind), tree_of(mounted, kind))
-    sluice.umount(mounted)
+    for presentation in ("fuse", "auto"):
+        mounted = sluice.mount(image, f"--fs={presentation}")
+        compare.assert_same(tree_of(gallery.tree(kind), kind), tree_of(mounted, kind))
+        sluice.umount(mounted)
 
 
 @pytest.mark.parametrize("kind", ("gzip", "zstd", "estargz"))

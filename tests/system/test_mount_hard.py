@@ -13,7 +13,7 @@ from lib import images, layers, run
 from test_mount_life import ANSWER_SECONDS_MAX, BIG, big_sha256, is_alive, row_of, told
 
 
-HOWS = ((), ("--rw",), ("--fs", "erofs"), ("--fs", "erofs", "--rw"))
+HOWS = (("--fs", "fuse"), ("--fs", "fuse", "--rw"), ("--fs", "erofs"), ("--fs", "erofs", "--rw"))
 
 
 @pytest.fixture
@@ -162,8 +162,9 @@ class TestDead:
         assert (mounted / "etc/user").read_bytes() == b"x"
         assert row_of(sluice, mounted)["state"] == "ok"
 
-    def test_without_its_note(self, sluice, local):
-        mounted = sluice.mount(local)
+    @pytest.mark.parametrize("kind", ("fuse", "auto"))
+    def test_without_its_note(self, sluice, local, kind):
+        mounted = sluice.mount(local, f"--fs={kind}")
         row = row_of(sluice, mounted)
         for entry in os.listdir("/run/sluice"):
             if entry == row["id"]:

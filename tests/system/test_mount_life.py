@@ -123,17 +123,19 @@ class TestOptions:
         return run.run("findmnt", "-no", "OPTIONS", directory).stdout.strip().split(",")
 
     def test_as_they_are(self, sluice, local):
-        flags = self.flags(sluice.mount(local))
+        flags = self.flags(sluice.mount(local, "--fs=fuse"))
         assert {"ro", "nosuid", "nodev", "allow_other", "default_permissions"} <= set(flags)
 
     def test_devices_do_not_work(self, sluice, local):
-        mounted = sluice.mount(local)
-        for name in ("dev/char", "dev/block"):
-            with pytest.raises(PermissionError):
-                os.open(mounted / name, os.O_RDONLY)
+        for kind in ("fuse", "auto"):
+            mounted = sluice.mount(local, f"--fs={kind}")
+            for name in ("dev/char", "dev/block"):
+                with pytest.raises(PermissionError):
+                    os.open(mounted / name, os.O_RDONLY)
 
-    def test_asked_for(self, sluice, local):
-        mounted = sluice.mount(local, "-o", "noexec,noatime", "-o", "suid")
+    @pytest.mark.parametrize("kind", ("fuse", "auto"))
+    def test_asked_for(self, sluice, local, kind):
+        mounted = sluice.mount(local, f"--fs={kind}", "-o", "noexec,noatime", "-o", "suid")
         flags = self.flags(mounted)
         assert {"noexec", "noatime", "nodev", "ro"} <= set(flags) and "nosuid" not in flags
         with pytest.raises(PermissionError):
@@ -221,7 +223,7 @@ class TestErofs:
     @pytest.mark.parametrize("kind", ["gzip", "zstd-many", "tar", "estargz"])
     def test_same_tree(self, sluice, gallery, kind):
         image = f"oci:{gallery.layout(kind)}:latest"
-        by_fuse = compare.walk(sluice.mount(image))
+        by_fuse = compare.walk(sluice.mount(image, "--fs=fuse"))
         by_kernel = sluice.mount(image, "--fs=erofs")
         assert run.mount_type(by_kernel) == "erofs"
         compare.assert_same(by_fuse, compare.walk(by_kernel))
@@ -249,6 +251,61 @@ class TestErofs:
         subprocess.run(["umount", str(mounted)], check=True)
         run.wait_until(lambda: not is_alive(holder), ANSWER_SECONDS_MAX, "the holder's end")
         assert str(mounted) not in sluice("mounts").stdout
+
+
+class TestAuto:
+    """What --fs=auto, the default, is: seen by what mounts and the kernel say."""
+
+    def kinds(self, sluice, directory):
+        return run.mount_type(directory), row_of(sluice, directory)["fs"]
+
+    @pytest.mark.usefixtures("kernel_erofs")
+    def test_erofs_for_root(self, sluice, local):
+        assert self.kinds(sluice, sluice.mount(local)) == ("erofs", "erofs")
+        assert self.kinds(sluice, sluice.mount(local, "--fs=auto")) == ("erofs", "erofs")
+        mounted = sluice.mount(local, "--rw")
+        assert self.kinds(sluice, mounted) == ("overlay", "erofs")
+        assert json.loads(sluice("stat", mounted, "--format", "json").stdout)["errors"] == 0
+        assert hashlib.sha256((mounted / "data/big").read_bytes()).hexdigest() == big_sha256()
+        sluice.umount(mounted)
+
+    @pytest.mark.parametrize("option", ("allow_other", "noexec,default_permissions"))
+    def test_options_of_fuse(self, sluice, local, option):
+        assert self.kinds(sluice, sluice.mount(local, "-o", option)) == ("fuse.sluice", "fuse")
+
+    @pytest.mark.usefixtures("kernel_erofs")
+    @pytest.mark.parametrize("how", ((), ("--rw",)))
+    def test_falls_back(self, sluice, local, how):
+        """The kernel reads no EROFS off a tmpfs: FUSE serves instead, and the log says why."""
+        sluice.store.mkdir()
+        run.run("mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", sluice.store)
+        try:
+            mounted = sluice.mount(local, *how)
+            row = row_of(sluice, mounted)
+            assert row["fs"] == "fuse"
+            assert hashlib.sha256((mounted / "data/big").read_bytes()).hexdigest() == big_sha256()
+            said = Path("/run/sluice", row["id"], "log").read_text(encoding="utf-8")
+            assert "--fs=fuse, since EROFS failed: this kernel cannot mount EROFS" in said
+            os.kill(row["server"], signal.SIGKILL)
+            assert (mounted / "etc/user").read_bytes() == b"x"
+            sluice.umount(mounted)
+            (sluice.place / "d").mkdir()
+            sluice.refuses("mount", local, sluice.place / "d", "--fs=erofs", *how,
+                           words="use --fs=fuse")
+            assert not run.mounts_below(sluice.place / "d")
+        finally:
+            run.run("umount", "--lazy", sluice.store)
+
+    def test_other_user_namespace(self, sluice, local, tmp_path):
+        """Its root may mount FUSE only, and is not told of a failure."""
+        place = tmp_path / "d"
+        place.mkdir()
+        said = run.run("unshare", "--user", "--map-root-user", "--mount", "sh", "-ec",
+                       "$0 mount --log-level debug $1 $2; cat $2/etc/user;"
+                       "findmnt -no FSTYPE $2; $0 umount $2",
+                       PROGRAM, local, place, env=sluice.environment)
+        assert said.stdout.split() == ["xfuse.sluice"]
+        assert "--fs=auto is fuse: only root of the first user namespace" in said.stderr
 
 
 def test_one_mount_on_a_directory(sluice, local):
@@ -297,8 +354,9 @@ class TestStates:
         assert not list((sluice.place / "store/tmp").iterdir())
 
     @pytest.mark.parametrize("clear", ["umount", "gc"])
-    def test_both_die(self, sluice, local, clear):
-        mounted = sluice.mount(local)
+    @pytest.mark.parametrize("kind", ["fuse", "auto"])
+    def test_both_die(self, sluice, local, clear, kind):
+        mounted = sluice.mount(local, f"--fs={kind}")
         row = row_of(sluice, mounted)
         # Stopped first, so that it cannot start a new holder in between.
         os.kill(row["server"], signal.SIGSTOP)
@@ -309,15 +367,16 @@ class TestStates:
         run.wait_until(lambda: row_of(sluice, mounted)["state"] == "dead", ANSWER_SECONDS_MAX,
                        "a dead mount")
         with pytest.raises(OSError) as caught:
-            os.stat(mounted / "etc")
-        assert caught.value.errno == errno.ENOTCONN
+            (mounted / "data/big").read_bytes()
+        # With EROFS the names stay, and the bytes do not.
+        assert caught.value.errno == (errno.ENOTCONN if row["fs"] == "fuse" else errno.EIO)
         sluice(*(["umount", mounted] if clear == "umount" else ["gc"]))
         assert str(mounted) not in sluice("mounts").stdout
         assert not os.path.ismount(mounted)
 
     def test_crash_loop_ends(self, sluice, local):
         """Readers that fail are better off than readers that hang."""
-        mounted = sluice.mount(local)
+        mounted = sluice.mount(local, "--fs=fuse")
         holder = row_of(sluice, mounted)["holder"]
         for _ in range(50):
             if not is_alive(holder):

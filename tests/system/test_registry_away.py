@@ -61,9 +61,10 @@ def back(own_registry, how):
         own_registry.daemon.resume()
 
 
-@pytest.mark.parametrize("how", ("stopped", "stalled"))
-def test_local_reads_rest_fails_then_heals(another_sluice, own_registry, image, how):
-    mounted = another_sluice.mount(image, "--read-timeout", f"{READ_SECONDS}s")
+@pytest.mark.parametrize("how, kind", (("stopped", "fuse"), ("stalled", "fuse"),
+                                       ("stopped", "auto")))
+def test_local_reads_rest_fails_then_heals(another_sluice, own_registry, image, how, kind):
+    mounted = another_sluice.mount(image, f"--fs={kind}", "--read-timeout", f"{READ_SECONDS}s")
     big, near, far = mounted / "data/big", 0, BIG - 8192
     assert pread(big, near) == expected(near)
 
@@ -71,7 +72,8 @@ def test_local_reads_rest_fails_then_heals(another_sluice, own_registry, image, 
     try:
         assert pread(big, near) == expected(near)
         # The kernel keeps pages; O_DIRECT asks the server again.
-        run.run("dd", f"if={big}", "of=/dev/null", "bs=4096", "count=1", "iflag=direct")
+        if kind == "fuse":
+            run.run("dd", f"if={big}", "of=/dev/null", "bs=4096", "count=1", "iflag=direct")
         began = time.monotonic()
         with pytest.raises(OSError) as caught:
             pread(big, far)

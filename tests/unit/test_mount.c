@@ -20,7 +20,9 @@ static void test_options(void **state)
 	assert_ok(mount_options_parse(&options, "", &err), &err);
 	assert_ok(mount_options_parse(&options, "ro,noexec,,noatime", &err), &err);
 	assert_int_equal(options.flags, MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC | MS_NOATIME);
+	assert_false(options.only_fuse);
 	assert_ok(mount_options_parse(&options, "exec,allow_other", &err), &err);
+	assert_true(options.only_fuse);
 	assert_int_equal(options.flags & MS_NOEXEC, 0);
 	assert_true(options.allow_other);
 	if (geteuid() == 0) {
