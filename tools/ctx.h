@@ -33,6 +33,7 @@ struct ctx {
 
 	bool json;	/* --format json */
 	bool misused;	/* what failed is the command line: see ctx_misuse() */
+	int failed;	/* exit status of a failure; 0: the usual ones */
 	char *run_dir;	/* owned; the directory of the mount table */
 
 	/* Made on demand; owned. */

@@ -21,47 +21,6 @@ int mounting_program(char **ret, struct err *err)
 	return *ret ? 0 : err_set(err, -ENOMEM, "find this program's own file");
 }
 
-void words_finish(struct words *words)
-{
-	if (!words)
-		return;
-	for (size_t i = 0; i < words->count; i++)
-		free(words->items[i]);
-	free(words->items);
-	*words = (struct words){0};
-}
-
-int words_add(struct words *words, const char *text)
-{
-	char **items = reallocarray(words->items, words->count + 2, sizeof(*items));
-	if (!items)
-		return -ENOMEM;
-	words->items = items;
-	items[words->count] = strdup(text);
-	if (!items[words->count])
-		return -ENOMEM;
-	items[++words->count] = NULL;
-	return 0;
-}
-
-static int words_add_text(struct words *words, const char *option, const char *value)
-{
-	if (!value)
-		return 0;
-	int r = words_add(words, option);
-	return r < 0 ? r : words_add(words, value);
-}
-
-int words_add_number(struct words *words, const char *option, uint64_t value,
-		     const char *unit)
-{
-	char text[40];
-	if (value == 0)
-		return 0;
-	(void)snprintf(text, sizeof(text), "%llu%s", (unsigned long long)value, unit);
-	return words_add_text(words, option, text);
-}
-
 /* A path that means the same in another working directory. */
 static int path_absolute(const char *value, char **ret)
 {

@@ -11,6 +11,7 @@
 #include "fs/mount_stats.h"
 #include "fs/mtable.h"
 #include "tools/ctx.h"
+#include "tools/words.h"
 
 /* This program's own path, to be started again; the caller frees it. */
 int mounting_program(char **ret, struct err *err);
@@ -19,15 +20,6 @@ int mounting_program(char **ret, struct err *err);
  * The words for `sluice VERB` with the common options of ctx, made absolute,
  * and the given ones behind; NULL-terminated. Passwords go by the environment.
  */
-struct words {
-	char **items; /* owned, each */
-	size_t count;
-};
-void words_finish(struct words *words);
-DEFINE_FINISH(words, words_finish);
-int words_add(struct words *words, const char *text);
-/* An option and its value, unless that is 0. -ENOMEM. */
-int words_add_number(struct words *words, const char *option, uint64_t value, const char *unit);
 int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, struct err *err);
 
 /* A directory's absolute path, also of one where a dead mount is; the caller frees it. */

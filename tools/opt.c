@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -20,6 +21,38 @@ struct opt_set {
 	char shorts[3 * OPT_ROWS_MAX + 3];
 };
 
+void opt_many_finish(struct opt_many *many)
+{
+	if (!many)
+		return;
+	free(many->items);
+	*many = (struct opt_many){0};
+}
+
+static int opt_many_add(struct opt_many *many, const char *value)
+{
+	if (many->count == OPT_MANY_MAX)
+		return -E2BIG;
+	if (many->count == many->room) {
+		size_t room = many->room ? 2 * many->room : 16;
+		const char **items = reallocarray(many->items, room, sizeof(*items));
+		if (!items)
+			return -ENOMEM;
+		many->items = items;
+		many->room = room;
+	}
+	many->items[many->count++] = value;
+	return 0;
+}
+
+static const struct opt *opt_row_named(const struct opt *const *rows, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(rows[i]->name, name) == 0)
+			return rows[i];
+	return NULL;
+}
+
 static int opt_collect(const struct opt *const *tables, bool strict, struct opt_set *set)
 {
 	/* "+": stop at the first word; ":": tell a missing value from an unknown option. */
@@ -29,6 +62,8 @@ static int opt_collect(const struct opt *const *tables, bool strict, struct opt_
 	*s++ = ':';
 	for (; *tables; tables++) {
 		for (const struct opt *row = *tables; row->name; row++) {
+			if (opt_row_named(set->rows, set->n, row->name))
+				continue;
 			if (set->n == OPT_ROWS_MAX)
 				return -E2BIG;
 			set->longs[set->n] = (struct option){
@@ -76,6 +111,11 @@ static int opt_set_value(const struct opt *row, const char *value, struct err *e
 		list->items[list->count++] = value;
 		break;
 	}
+	case OPT_MANY:
+		r = opt_many_add(row->to, value);
+		if (r < 0)
+			return err_set(err, r, "take --%s %s", row->name, value);
+		break;
 	}
 	if (r < 0)
 		return err_say(err, -EINVAL, "--%s does not take '%s': it wants %s", row->name, value,
@@ -134,9 +174,20 @@ int opt_parse(const struct opt *const *tables, int argc, char **argv, bool stric
 	return 0;
 }
 
-void opt_help(const struct opt *table)
+/* Whether a table has an option of this name. */
+static bool opt_has(const struct opt *table, const char *name)
+{
+	for (; table && table->name; table++)
+		if (strcmp(table->name, name) == 0)
+			return true;
+	return false;
+}
+
+void opt_help(const struct opt *table, const struct opt *hidden)
 {
 	for (const struct opt *row = table; row->name; row++) {
+		if (opt_has(hidden, row->name))
+			continue;
 		char left[128];
 		int n = snprintf(left, sizeof(left), "  %c%c%s--%s%s%s", row->letter ? '-' : ' ',
 				 row->letter ? row->letter : ' ', row->letter ? ", " : "  ",

@@ -34,15 +34,23 @@ static void print_help(const struct verb *verb, const struct opt *own, const str
 	(void)printf("Usage: sluice %s [OPTION…] %s\n\n%s\n", verb->name, verb->args, verb->teach);
 	if (verb->options) {
 		(void)puts("\nOptions:");
-		opt_help(own);
+		opt_help(own, NULL);
 	}
 	(void)puts("\nCommon options:");
-	opt_help(common);
+	opt_help(common, own);
+}
+
+static int check_words(const struct verb *verb, int words, struct err *err)
+{
+	if (words >= verb->min_words && (verb->max_words < 0 || words <= verb->max_words))
+		return 0;
+	return err_say(err, -EINVAL, "the words do not fit: usage is sluice %s %s; see --help",
+		       verb->name, verb->args);
 }
 
 static int run_verb(const struct verb *verb, int argc, char **argv)
 {
-	struct ctx ctx = {0};
+	struct ctx ctx = {.failed = verb->failed};
 	struct err err = {0};
 	struct opt common[CTX_OPTIONS + 1] = {0};
 	bool help = false;
@@ -51,34 +59,30 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 		{0},
 	};
 	struct opt own[VERB_OPTS_MAX + 1] = {0};
-	const struct opt *tables[OPT_TABLES_MAX] = {help_table, common, own};
+	/* An option of the verb's takes the place of a common one. */
+	const struct opt *tables[OPT_TABLES_MAX] = {own, help_table, common};
 	_Alignas(max_align_t) char state[VERB_STATE_MAX] = {0};
 	int first = 0;
 	if (verb->options)
 		verb->options(state, own);
 	ctx_options(&ctx, common, ARRAY_LEN(common));
 	int r = opt_parse(tables, argc, argv, verb->strict, &first, &err);
-	if (r == 0 && help) {
+	if (r == 0 && help)
 		print_help(verb, own, common);
-		return 0;
-	}
-	int words = argc - first;
-	if (r == 0 && (words < verb->min_words || (verb->max_words >= 0 && words > verb->max_words)))
-		r = err_say(&err, -EINVAL, "the words do not fit: usage is sluice %s %s; see --help",
-			    verb->name, verb->args);
-	if (r < 0) {
-		(void)fprintf(stderr, "sluice %s: %s\n", verb->name, err_text(&err));
-		return EXIT_USAGE;
-	}
-	r = ctx_misuse(&ctx, ctx_start(&ctx, &err));
-	if (r == 0)
-		r = verb->run(&ctx, state, words, argv + first, &err);
+	else if (r == 0)
+		r = check_words(verb, argc - first, &err);
+	if (r == 0 && !help)
+		r = ctx_start(&ctx, &err);
+	(void)ctx_misuse(&ctx, r);
+	if (r == 0 && !help)
+		r = verb->run(&ctx, state, argc - first, argv + first, &err);
+	if (verb->finish)
+		verb->finish(state);
 	ctx_finish(&ctx);
-	if (r < 0) {
-		(void)fprintf(stderr, "sluice %s: %s\n", verb->name, err_text(&err));
-		return ctx.misused ? EXIT_USAGE : EXIT_FAILED;
-	}
-	return r;
+	if (r >= 0)
+		return r;
+	(void)fprintf(stderr, "sluice %s: %s\n", verb->name, err_text(&err));
+	return ctx.failed ? ctx.failed : ctx.misused ? EXIT_USAGE : EXIT_FAILED;
 }
 
 /* Output that did not reach its reader is a failure, too. */

@@ -15,7 +15,7 @@
 #include "tools/opt.h"
 
 enum {
-	VERB_OPTS_MAX = 40,
+	VERB_OPTS_MAX = 96,
 	VERB_STATE_MAX = 8192,
 };
 
@@ -27,6 +27,8 @@ struct verb {
 	/* Fills a zeroed table with the verb's own options, which point into state. NULL: none. */
 	void (*options)(void *state, struct opt *table);
 	size_t state_size;   /* zeroed bytes that options() and run() get */
+	void (*finish)(void *state); /* frees what options() and parsing left there; NULL: nothing */
+	int failed;	     /* the exit status of every failure; 0: the usual ones */
 	bool strict;	     /* options end at the first word (the rest is a command) */
 	bool hidden;	     /* not for people */
 	int min_words, max_words; /* max -1: any number */
