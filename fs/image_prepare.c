@@ -509,6 +509,8 @@ int image_prepare(const struct image_request *request, struct digest *ret_manife
 	};
 	int r = prepare_resolve(&p, err);
 	if (r == 0)
+		r = manifest_check_layers(&p.image.manifest, err);
+	if (r == 0)
 		r = prepare_all(&p, err);
 	if (r == 0)
 		r = prepare_tag(&p, err);
