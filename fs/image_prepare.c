@@ -249,7 +249,7 @@ static int bundle_install_layer(struct prepare *p, const struct bundle *bundle, 
 	if (!digest_equal(&head.digest, &desc->digest))
 		return err_say(err, -EBADMSG, "the index names other layers than the manifest");
 	if (store_layer_open(store, &desc->digest, &have, err) == 0)
-		return 0;
+		return layer_check_diff_id(have, &p->config.diff_ids[i], err);
 	int r = bundle_layer_seek(bundle, i, &seek, err);
 	if (r < 0)
 		return r;
