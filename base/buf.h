@@ -57,5 +57,13 @@ static inline void buf_clear(struct buf *buf)
 		buf->data[0] = '\0';
 }
 
+/* Forgets all after the first n bytes (n <= len), keeps the allocation. */
+static inline void buf_cut(struct buf *buf, size_t n)
+{
+	buf->len = n;
+	if (buf->data)
+		buf->data[n] = '\0';
+}
+
 /* Hands the allocation to the caller, who frees it; NULL while nothing was ever appended. */
 char *buf_steal(struct buf *buf);

@@ -62,3 +62,11 @@ char *oci_path_text(const struct oci_path *path, char out[static OCI_POINTER_MAX
 	out[n] = '\0';
 	return out;
 }
+
+size_t oci_path_depth(const struct oci_path *path)
+{
+	size_t n = 0;
+	for (; path->up; path = path->up)
+		n++;
+	return n;
+}

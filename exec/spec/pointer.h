@@ -37,3 +37,6 @@ int oci_path_append(const struct oci_path *path, struct buf *out);
 
 /* The same for a sentence: "/" for the root, and never more than fits. Returns out. */
 char *oci_path_text(const struct oci_path *path, char out[static OCI_POINTER_MAX]);
+
+/* The steps from the root, which is 0. */
+size_t oci_path_depth(const struct oci_path *path);

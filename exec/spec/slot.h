@@ -34,6 +34,10 @@ void *oci_slot_pointer(const void *value, const struct oci_member *m, size_t i);
 /* The key of the ith of a map. Borrowed. */
 const char *oci_slot_key(const void *value, const struct oci_member *m, size_t i);
 
+/* The place of the key in a map, or the one at which it would be. */
+size_t oci_slot_find(const void *value, const struct oci_member *m, const char *key,
+		     bool *ret_found);
+
 /* What a map has under the key, NULL when nothing. Borrowed. */
 void *oci_slot_get(const void *value, const struct oci_member *m, const char *key);
 
