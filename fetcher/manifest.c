@@ -347,3 +347,23 @@ int layer_type_parse(const char *media_type, struct layer_type *ret, struct err 
 	}
 	return err_say(err, -EOPNOTSUPP, "layers of type '%.200s' cannot be mounted", media_type);
 }
+
+int manifest_check_layers(const struct manifest *m, struct err *err)
+{
+	const char *config = m->config.media_type;
+	bool of_image = strcmp(config, MEDIA_OCI_CONFIG) == 0 ||
+			strcmp(config, MEDIA_DOCKER_CONFIG) == 0;
+	bool artifact = !of_image && (m->artifact_type || strcmp(config, MEDIA_OCI_EMPTY) == 0);
+	for (size_t i = 0; i < m->layers.count && !artifact; i++) {
+		struct layer_type type;
+		int r = layer_type_parse(m->layers.items[i].media_type, &type, err);
+		if (r < 0 && of_image)
+			return err_prefix(err, r, "layer %zu", i + 1);
+		/* Old images have configurations of odd types, but their layers are layers. */
+		artifact = r < 0;
+	}
+	if (artifact)
+		return err_say(err, -EOPNOTSUPP, "this is an artifact of type '%.200s', not an image",
+			       m->artifact_type ? m->artifact_type : config);
+	return 0;
+}

@@ -83,6 +83,14 @@ struct layer_type {
 /* What a layer's media type means. -EOPNOTSUPP, naming it, when it is not a layer of files. */
 int layer_type_parse(const char *media_type, struct layer_type *ret, struct err *err);
 
+/*
+ * Whether all layers of an image's manifest are of a type that can be mounted.
+ * -EOPNOTSUPP naming the type of the first that is not, or the type of the
+ * artifact that this is in an image's stead (image-spec manifest.md, "Guidelines
+ * for Artifact Usage"). Nothing is fetched for that.
+ */
+int manifest_check_layers(const struct manifest *manifest, struct err *err);
+
 /* What a mount needs of an image configuration (image-spec config.md). */
 struct image_config {
 	char *os, *architecture, *variant; /* owned; NULL when not given */

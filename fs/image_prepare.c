@@ -249,7 +249,7 @@ static int bundle_install_layer(struct prepare *p, const struct bundle *bundle, 
 	if (!digest_equal(&head.digest, &desc->digest))
 		return err_say(err, -EBADMSG, "the index names other layers than the manifest");
 	if (store_layer_open(store, &desc->digest, &have, err) == 0)
-		return 0;
+		return layer_check_diff_id(have, &p->config.diff_ids[i], err);
 	int r = bundle_layer_seek(bundle, i, &seek, err);
 	if (r < 0)
 		return r;
@@ -508,6 +508,8 @@ int image_prepare(const struct image_request *request, struct digest *ret_manife
 		.dir = -1,
 	};
 	int r = prepare_resolve(&p, err);
+	if (r == 0)
+		r = manifest_check_layers(&p.image.manifest, err);
 	if (r == 0)
 		r = prepare_all(&p, err);
 	if (r == 0)

@@ -28,32 +28,49 @@ static int layer_prepare_stream(const struct layer_prepare *job, struct err *err
 	return layer_stream_run(&stream, err);
 }
 
-/* Whether the store has both the table and the tree; why: why the tree is of no use, if it is not. */
-static bool layer_is_ready(const struct layer_prepare *job, struct err *why)
+int layer_check_diff_id(const struct store_layer *layer, const struct digest *diff_id,
+			struct err *err)
+{
+	const struct seek *seek = store_layer_seek(layer);
+	struct digest_text text;
+	if (!diff_id || digest_is_none(seek_diff_id(seek)))
+		return 0;
+	int r = digest_match(diff_id, seek_diff_id(seek), "the uncompressed layer", err);
+	return r < 0 ? err_prefix(err, r, "layer %s", digest_str(seek_layer(seek), text.s)) : 0;
+}
+
+/*
+ * Whether the store has both the table and the tree: 1 or 0; an error when it has, and they are
+ * not what this image says. why: why the tree is of no use, if it is not.
+ */
+static int layer_is_ready(const struct layer_prepare *job, struct err *why, struct err *err)
 {
 	AUTO(store_layer) struct store_layer *layer = NULL;
 	AUTO(erofs) struct erofs *tree = NULL;
 	AUTO_CLOSE int fd = -1;
 	struct err ignored;
 	if (store_layer_open(job->request->store, &job->desc->digest, &layer, &ignored) < 0 ||
-	    store_layer_tree(layer, &fd, &ignored) < 0)
-		return false;
-	return erofs_open(fd, &tree, why) == 0;
+	    store_layer_tree(layer, &fd, &ignored) < 0 || erofs_open(fd, &tree, why) < 0)
+		return 0;
+	int r = layer_check_diff_id(layer, job->diff_id, err);
+	return r < 0 ? r : 1;
 }
 
 int layer_prepare_run(const struct layer_prepare *job, struct err *err)
 {
 	AUTO_CLOSE int lock = -1;
 	struct err broken = {0};
-	if (layer_is_ready(job, &broken))
-		return 0;
-	int r = store_lock(job->request->store, &job->desc->digest, 0, &lock, err);
+	int r = layer_is_ready(job, &broken, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = store_lock(job->request->store, &job->desc->digest, 0, &lock, err);
 	if (r < 0)
 		return r;
 	/* Another process may have done it while this one waited. */
 	broken = (struct err){0};
-	if (layer_is_ready(job, &broken))
-		return 0;
+	r = layer_is_ready(job, &broken, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	if (broken.code == -EBADMSG)
 		r = store_layer_quarantine(job->request->store, &job->desc->digest, err_text(&broken),
 					   err);

@@ -11,6 +11,7 @@
  */
 
 #include "fetcher/soci.h"
+#include "fetcher/store_layer.h"
 #include "fs/image.h"
 
 struct layer_prepare {
@@ -24,3 +25,11 @@ struct layer_prepare {
 
 /* Blocks until the layer is ready. -EBADMSG for an index that is not what it claims to be. */
 int layer_prepare_run(const struct layer_prepare *job, struct err *err);
+
+/*
+ * Whether a layer of the store is what an image's configuration says it is: another image, or
+ * another place in the same one, may have brought it. 0 also when the layer's index has no
+ * diff_id; -EBADMSG.
+ */
+int layer_check_diff_id(const struct store_layer *layer, const struct digest *diff_id,
+			struct err *err);

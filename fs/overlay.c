@@ -2,12 +2,34 @@
 #include "fs/overlay.h"
 
 #include <fcntl.h>
+#include <linux/limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/file.h"
+
+/* Only what the upper's file system has no place for is left out. */
+static int overlay_copy_xattrs(int from, int to)
+{
+	char names[XATTR_LIST_MAX];
+	ssize_t n = flistxattr(from, names, sizeof(names));
+	if (n < 0)
+		return errno == EOPNOTSUPP ? 0 : -errno;
+	AUTO_FREE char *value = malloc(XATTR_SIZE_MAX);
+	if (!value)
+		return -ENOMEM;
+	for (const char *name = names; name < names + n; name += strlen(name) + 1) {
+		ssize_t len = fgetxattr(from, name, value, XATTR_SIZE_MAX);
+		if (len < 0 ||
+		    (fsetxattr(to, name, value, (size_t)len, 0) < 0 && errno != EOPNOTSUPP))
+			return -errno;
+	}
+	return 0;
+}
 
 /* The root of the view is the upper's: a new one looks like the image's. */
 static int overlay_root(int base, int lower, int *ret_upper, struct err *err)
@@ -17,10 +39,12 @@ static int overlay_root(int base, int lower, int *ret_upper, struct err *err)
 	int r = dir_make_at(base, "upper", 0700, ret_upper, err);
 	if (r < 0 || !made)
 		return r;
-	if (fstat(lower, &st) < 0 || fchown(*ret_upper, st.st_uid, st.st_gid) < 0 ||
-	    fchmod(*ret_upper, st.st_mode & 07777) < 0)
-		return err_set(err, -errno, "give the upper the looks of the image's root");
-	return 0;
+	r = overlay_copy_xattrs(lower, *ret_upper);
+	if (r == 0 && (fstat(lower, &st) < 0 || fchown(*ret_upper, st.st_uid, st.st_gid) < 0 ||
+		       fchmod(*ret_upper, st.st_mode & 07777) < 0 ||
+		       futimens(*ret_upper, (struct timespec[]){st.st_atim, st.st_mtim}) < 0))
+		r = -errno;
+	return r < 0 ? err_set(err, r, "give the upper the looks of the image's root") : 0;
 }
 
 int overlay_mount(const char *lower, const char *upper, const char *dir, unsigned long flags,

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "fs/image_record.h"
 #include "fs/mount.h"
 
 int mounting_program(char **ret, struct err *err)
@@ -143,6 +144,20 @@ int mounting_own_upper(struct ctx *ctx, const char *id, char **ret, int *ret_loc
 	int r = ctx_store(ctx, &store, err);
 	(void)snprintf(name, sizeof(name), "upper-%s", id);
 	return r < 0 ? r : store_tmp_hold(store, name, ret, ret_lock, err);
+}
+
+int mounting_layers(struct store *store, const struct digest *manifest, size_t *ret,
+		    struct err *err)
+{
+	AUTO_FINISH(image_record) struct image_record record = {0};
+	AUTO_CLOSE int dir = -1;
+	int r = image_dir_open(store, manifest, false, &dir, err);
+	if (r == 0)
+		r = image_record_load(dir, &record, err);
+	if (r < 0)
+		return r;
+	*ret = record.n_layers;
+	return 0;
 }
 
 bool mounting_is_seen(const struct mtable_entry *entry)

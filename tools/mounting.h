@@ -32,6 +32,10 @@ int mounting_dir(const char *text, char **ret, struct err *err);
 int mounting_own_upper(struct ctx *ctx, const char *id, char **ret, int *ret_lock,
 		       struct err *err);
 
+/* How many layers a prepared image has. -ENOENT, -EBADMSG. */
+int mounting_layers(struct store *store, const struct digest *manifest, size_t *ret,
+		    struct err *err);
+
 /*
  * Removes what a mount left in the table, and its temporary upper, when its
  * holder could not: 0 also when nothing is left, or the holder lives.

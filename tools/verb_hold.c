@@ -14,7 +14,6 @@
 #include "base/num.h"
 #include "fs/devices.h"
 #include "fs/holder.h"
-#include "fs/image_record.h"
 #include "fs/mount.h"
 #include "fs/overlay.h"
 #include "tools/mounting.h"
@@ -69,15 +68,12 @@ DEFINE_FINISH(hold, hold_finish);
 static int hold_erofs(struct hold *h, const char *target, struct err *err)
 {
 	struct store *store = NULL;
-	AUTO_FINISH(image_record) struct image_record record = {0};
-	AUTO_CLOSE int dir = -1;
 	AUTO_FREE char *tree = NULL;
 	char name[DIGEST_STR_MAX];
+	size_t n_layers = 0;
 	int r = ctx_store(h->ctx, &store, err);
 	if (r == 0)
-		r = image_dir_open(store, &h->entry.manifest, false, &dir, err);
-	if (r == 0)
-		r = image_record_load(dir, &record, err);
+		r = mounting_layers(store, &h->entry.manifest, &n_layers, err);
 	if (r < 0)
 		return r;
 	if (asprintf(&tree, "%s/images/%s/tree.erofs", store_path(store),
@@ -85,7 +81,7 @@ static int hold_erofs(struct hold *h, const char *target, struct err *err)
 		tree = NULL;
 		return err_set(err, -ENOMEM, "mount the image's metadata");
 	}
-	return devices_mount(tree, h->lower, record.n_layers, target, h->options.flags, err);
+	return devices_mount(tree, h->lower, n_layers, target, h->options.flags, err);
 }
 
 /*

@@ -200,6 +200,21 @@ static int mount_verb_reserve(const char *run_dir, const char *dir, int *ret_loc
 	return r;
 }
 
+/*
+ * The kernel's mount of the metadata keeps the server's by the devices that it has open. An image
+ * without layers has none, and nothing for the kernel to read faster: FUSE serves it.
+ */
+static int mount_verb_fs(struct ctx *ctx, const struct mount_state *s, struct mtable_entry *entry,
+			 struct err *err)
+{
+	size_t n_layers = 0;
+	if (!mount_verb_erofs(s))
+		return 0;
+	int r = mounting_layers(ctx->store, &entry->manifest, &n_layers, err);
+	entry->erofs = r == 0 && n_layers > 0;
+	return r;
+}
+
 static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
 	struct mount_state *s = state;
@@ -223,7 +238,9 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	if (r < 0)
 		return r;
 	entry.created = (int64_t)time(NULL);
-	entry.erofs = mount_verb_erofs(s);
+	r = mount_verb_fs(ctx, s, &entry, err);
+	if (r < 0)
+		return r;
 	entry.store = strdup(store_path(ctx->store));
 	if (!entry.store || ref_text(&ref, &entry.image) < 0)
 		return err_set(err, -ENOMEM, "mount %s", argv[0]);

@@ -161,6 +161,36 @@ static void test_layer_types(void **state)
 		   "'application/wasm' cannot be mounted");
 }
 
+/* What is no image is refused by its type; odd types of configurations alone are not held against it. */
+static void test_check_layers(void **state)
+{
+	(void)state;
+#define LAYERS(type) ",\"layers\":[" DESC(MEDIA_OCI_LAYER) "," DESC(type) "]}"
+	static const struct {
+		const char *text, *words;
+	} cases[] = {
+		{V2 CONFIG LAYERS(MEDIA_OCI_LAYER_ZSTD), NULL},
+		{V2 CONFIG ",\"artifactType\":\"a/b\"" LAYERS(MEDIA_OCI_LAYER), NULL},
+		{V2 "\"config\":" DESC("application/octet-stream") LAYERS(MEDIA_OCI_LAYER), NULL},
+		{V2 CONFIG LAYERS("a/c"), "layer 2: layers of type 'a/c' cannot be mounted"},
+		{V2 "\"config\":" DESC("a/d") LAYERS("a/c"), "an artifact of type 'a/d', not an image"},
+		{V2 "\"config\":" DESC("a/d") ",\"artifactType\":\"a/b\"" LAYERS(MEDIA_OCI_LAYER),
+		 "an artifact of type 'a/b', not an image"},
+		{V2 "\"config\":" DESC(MEDIA_OCI_EMPTY) ",\"layers\":[]}",
+		 "an artifact of type '" MEDIA_OCI_EMPTY "', not an image"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct err err = {0};
+		AUTO_FINISH(manifest) struct manifest m = {0};
+		assert_ok(parse(cases[i].text, NULL, &m, &err), &err);
+		if (cases[i].words)
+			assert_err(manifest_check_layers(&m, &err), -EOPNOTSUPP, &err,
+				   cases[i].words);
+		else
+			assert_ok(manifest_check_layers(&m, &err), &err);
+	}
+}
+
 static int parse_config(const char *text, size_t layers, struct image_config *c, struct err *err)
 {
 	return image_config_parse(text, strlen(text), layers, c, err);
@@ -192,7 +222,8 @@ int main(void)
 		cmocka_unit_test(test_image),	     cmocka_unit_test(test_media_type),
 		cmocka_unit_test(test_index),	     cmocka_unit_test(test_inline_data),
 		cmocka_unit_test(test_refused),	     cmocka_unit_test(test_too_many_layers),
-		cmocka_unit_test(test_layer_types),  cmocka_unit_test(test_config),
+		cmocka_unit_test(test_layer_types),  cmocka_unit_test(test_check_layers),
+		cmocka_unit_test(test_config),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
