@@ -133,6 +133,8 @@ typedef void (*store_fsck_fn)(void *data, const char *what, const char *why);
 struct store_fsck_options {
 	bool repair; /* remove what is wrong, so that it is fetched again */
 	bool deep;   /* also check the SHA-256 of every present span */
+	/* Checks an open tree.erofs, which the store knows nothing of. -EBADMSG: it is wrong. May be NULL. */
+	int (*tree)(int fd, struct err *err);
 };
 /* Checks everything; *ret_wrong is the number of findings. */
 int store_fsck(struct store *store, const struct store_fsck_options *options, store_fsck_fn fn,

@@ -124,6 +124,33 @@ static void fsck_span(struct fsck *f, struct store_layer *layer, int lock_fd, si
 		    dropped, "dropped, to be fetched again");
 }
 
+/* tree.erofs, if there is one: 0, -EBADMSG or what reading it gave. */
+static int fsck_tree(const struct fsck *f, int dirfd, struct err *err)
+{
+	AUTO_CLOSE int fd = openat(dirfd, "tree.erofs", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && errno == ENOENT)
+		return 0; /* in the making, or gone */
+	if (fd < 0)
+		return err_set(err, -errno, "open tree.erofs");
+	return f->options->tree ? f->options->tree(fd, err) : 0;
+}
+
+static int fsck_layer_tree(struct fsck *f, struct store_layer *layer, struct err *err)
+{
+	struct err why = {0};
+	char what[NAME_MAX + 32];
+	int r = fsck_tree(f, layer->dirfd, &why);
+	if (r == 0)
+		return 0;
+	if (r != -EBADMSG && r != -EOPNOTSUPP && r != -EIO)
+		return err_copy(err, &why);
+	(void)snprintf(what, sizeof(what), "layers/%s/tree.erofs", f->entry);
+	fsck_report(f, what, err_text(&why),
+		    f->options->repair ? tree_remove(layer->dirfd, "tree.erofs", NULL) : 0,
+		    "removed, to be made again");
+	return 0;
+}
+
 static int fsck_layer_content(struct fsck *f, struct store_layer *layer, struct err *err)
 {
 	AUTO_CLOSE int lock_fd = layer_lock_fd(layer);
@@ -131,7 +158,8 @@ static int fsck_layer_content(struct fsck *f, struct store_layer *layer, struct 
 		return err_set(err, lock_fd, "open present of layers/%s", f->entry);
 	for (size_t i = 0; f->options->deep && i < layer->present.count; i++)
 		fsck_span(f, layer, lock_fd, i);
-	return store_each(layer->dirfd, fsck_layer_file, f, err);
+	int r = fsck_layer_tree(f, layer, err);
+	return r < 0 ? r : store_each(layer->dirfd, fsck_layer_file, f, err);
 }
 
 static int fsck_layer(void *data, int dirfd, const char *name, struct err *err)
@@ -189,9 +217,12 @@ static int fsck_image(void *data, int dirfd, const char *name, struct err *err)
 	}
 	/* One without an image.json is in the making, or gc's. */
 	int r = store_image_names(f->store, name, fsck_nothing, NULL, &why);
+	AUTO_CLOSE int fd = r < 0 ? -1 : openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		r = fsck_tree(f, fd, &why);
 	if (r == 0 || r == -ENOENT)
 		return 0;
-	if (r != -EBADMSG)
+	if (r != -EBADMSG && r != -EOPNOTSUPP && r != -EIO)
 		return err_copy(err, &why);
 	r = f->options->repair ? store_remove_image(f->store, name, false, &freed, NULL) : 0;
 	fsck_report(f, what, err_text(&why), r, "removed, to be fetched again");

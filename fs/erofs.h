@@ -29,6 +29,13 @@ int erofs_open_memory(const void *data, size_t n, struct erofs **ret, struct err
 void erofs_close(struct erofs *image);
 DEFINE_CLEANUP(erofs, erofs_close);
 
+/*
+ * Reads the whole file and compares it with the SHA-256 that its UUID is made of: fs/README.md.
+ * -EBADMSG, also for what erofs_open() refuses. An image with another kind of UUID is not ours, and
+ * right as far as its superblock goes.
+ */
+int erofs_verify(int fd, struct err *err);
+
 struct erofs_stats {
 	uint64_t inodes;
 	uint32_t n_devices; /* device 1 … n_devices; 0 is the image itself */

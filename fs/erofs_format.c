@@ -25,6 +25,13 @@ const struct erofs_prefix *erofs_prefix_of(const char *name, const char **ret_re
 	return NULL;
 }
 
+void erofs_uuid(const struct digest *digest, uint8_t *ret)
+{
+	memcpy(ret, digest->bytes, EROFS_UUID_SIZE);
+	ret[6] = (uint8_t)((ret[6] & 0x0f) | EROFS_UUID_VERSION << 4);
+	ret[8] = (uint8_t)((ret[8] & 0x3f) | 0x80);
+}
+
 static uint32_t crc32c_add(uint32_t crc, const uint8_t *data, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/digest.h"
 #include "base/num.h"
 
 /* The superblock. */
@@ -41,6 +42,8 @@ enum {
 	SB_XATTR_PREFIXES_AT = 91,
 };
 #define EROFS_MAGIC UINT32_C(0xe0f5e1e2)
+
+enum { EROFS_UUID_SIZE = 16, EROFS_UUID_VERSION = 8 /* RFC 9562: of our own making */ };
 
 enum {
 	EROFS_COMPAT_SB_CHKSUM = 0x1,
@@ -167,6 +170,9 @@ static inline uint32_t erofs_xattr_entry_size(uint32_t name_len, uint32_t value_
 
 /* The checksum of the superblock's block, its checksum field taken as 0. */
 uint32_t erofs_super_checksum(const uint8_t *super, size_t n);
+
+/* The UUID of an image whose bytes, without checksum and UUID, have this SHA-256. 16 bytes. */
+void erofs_uuid(const struct digest *digest, uint8_t *ret);
 
 /* Device numbers as in new_encode_dev() of Linux: 12 bits of major, 20 of minor. */
 enum { DEV_MAJOR_MAX = 0xfff, DEV_MINOR_MAX = 0xfffff };

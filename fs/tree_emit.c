@@ -311,7 +311,7 @@ static void emit_data(const struct plan *p, struct out *out)
 	}
 }
 
-/* The identity of an image is what it holds: a UUID of version 8 (RFC 9562) from the digest. */
+/* The identity of an image is what it holds. */
 static int finish_super(struct out *out, uint8_t *head)
 {
 	struct digest digest;
@@ -319,10 +319,7 @@ static int finish_super(struct out *out, uint8_t *head)
 	if (r < 0)
 		return r;
 	uint8_t *sb = head + EROFS_SUPER_OFFSET;
-	uint8_t *uuid = sb + SB_UUID_AT;
-	memcpy(uuid, digest.bytes, 16);
-	uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x80);
-	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
+	erofs_uuid(&digest, sb + SB_UUID_AT);
 	le32_put(sb + SB_CHECKSUM_AT, erofs_super_checksum(sb, TREE_BLOCK));
 	return file_pwrite(out->fd, sb, EROFS_SUPER_SIZE, EROFS_SUPER_OFFSET);
 }

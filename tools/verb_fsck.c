@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
+#include "fs/erofs.h"
 #include "tools/text.h"
 #include "tools/verb.h"
 
@@ -38,7 +39,8 @@ static int fsck_run(struct ctx *ctx, void *state, int argc, char **argv, struct 
 	uint64_t wrong = 0;
 	AUTO_JSON json_t *json = ctx->json ? json_array() : NULL;
 	struct fsck_out out = {.json = json};
-	struct store_fsck_options options = {.repair = s->repair, .deep = s->deep};
+	struct store_fsck_options options = {.repair = s->repair, .deep = s->deep,
+					     .tree = erofs_verify};
 	(void)argc;
 	(void)argv;
 	int r = ctx_store(ctx, &store, err);

@@ -542,6 +542,27 @@ class TestStore:
         assert "nothing is wrong" in sluice("fsck", "--deep").stdout
         compare.assert_same(first, compare.walk(sluice.mount(indexed)))
 
+    @pytest.mark.parametrize("kind", ("images", "layers"))
+    def test_fsck_reads_trees(self, sluice, local, kind):
+        """A byte that no reader checks, for it may be any: a name's."""
+        sluice("pull", local)
+        first = compare.walk(sluice.mount(local))
+        sluice.umount(sluice.mounted[-1])
+        trees = sorted(sluice.store.glob(f"{kind}/*/tree.erofs"))
+        broken = next(tree for tree in trees if b"hard" in tree.read_bytes())
+        broken.write_bytes(broken.read_bytes().replace(b"hard", b"herd", 1))
+        found = sluice("fsck", check=False)
+        assert found.returncode == 1
+        assert broken.parent.name in found.stdout and "SHA-256" in found.stdout
+        assert "1 findings" in found.stdout
+        assert "removed" in sluice("fsck", "--repair").stdout
+        assert not broken.exists()
+        assert "nothing is wrong" in sluice("fsck", "--deep").stdout
+        for image in sluice.store.glob("images/*/tree.erofs"):
+            image.unlink()
+        compare.assert_same(first, compare.walk(sluice.mount(local)))
+        assert "nothing is wrong" in sluice("fsck", "--deep").stdout
+
     def test_two_at_once(self, sluice, own_registry, indexed):
         """Several processes fill one empty store with one image, and all see all of it."""
         (own_registry.place / "registry.log").write_text("")

@@ -366,6 +366,32 @@ static void test_same_tree_same_bytes(void **state)
 	free(two.data);
 }
 
+static void test_verify(void **state)
+{
+	(void)state;
+	struct err err = {0};
+	struct tree *tree = sample_tree();
+	int fd = kit_write(tree, 2);
+	assert_ok(erofs_verify(fd, &err), &err);
+	uint64_t size;
+	uint8_t was, other;
+	assert_int_equal(file_size(fd, &size), 0);
+	/* The first byte, what erofs_open() never looks at, the checksum's own bytes, the last one. */
+	const uint64_t at[] = {0, size / 2, EROFS_SUPER_OFFSET + SB_UUID_AT, size - 1};
+	for (size_t i = 0; i < ARRAY_LEN(at); i++) {
+		assert_int_equal(file_pread(fd, &was, 1, at[i]), 1);
+		other = was ^ 1;
+		assert_int_equal(file_pwrite(fd, &other, 1, at[i]), 0);
+		assert_err(erofs_verify(fd, &err), -EBADMSG, &err, "corrupt");
+		assert_int_equal(file_pwrite(fd, &was, 1, at[i]), 0);
+	}
+	assert_ok(erofs_verify(fd, &err), &err);
+	assert_int_equal(ftruncate(fd, (off_t)size - 512), 0);
+	assert_int_equal(erofs_verify(fd, &err), -EBADMSG);
+	(void)close(fd);
+	tree_destroy(tree);
+}
+
 /* A directory of many blocks: each name is found, each cookie goes on where it should. */
 static void test_large_directory(void **state)
 {
@@ -437,6 +463,7 @@ int main(void)
 		cmocka_unit_test(test_broken_xattr_entry),
 		cmocka_unit_test(test_broken_directory),
 		cmocka_unit_test(test_same_tree_same_bytes),
+		cmocka_unit_test(test_verify),
 		cmocka_unit_test(test_large_directory),
 		cmocka_unit_test(test_write_refusals),
 	};

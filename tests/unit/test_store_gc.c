@@ -225,7 +225,7 @@ static uint64_t fsck(struct store *store, bool repair, bool deep, struct finding
 {
 	struct err err = {0};
 	uint64_t wrong;
-	const struct store_fsck_options options = {repair, deep};
+	const struct store_fsck_options options = {.repair = repair, .deep = deep};
 	*f = (struct findings){0};
 	assert_ok(store_fsck(store, &options, note_finding, f, &wrong, &err), &err);
 	assert_int_equal(wrong, f->count);
