@@ -178,14 +178,17 @@ static int mode_fix(struct store *store, struct err *err)
 	return 0;
 }
 
+/* Waits for the disk only when something is new: a store is opened far more often than made. */
 static int dirs_open(struct store *store, struct err *err)
 {
+	bool made = false;
 	for (int i = 0; i < STORE_DIRS; i++) {
+		made |= faccessat(store->fd, dir_names[i], F_OK, AT_SYMLINK_NOFOLLOW) < 0;
 		int r = dir_make_at(store->fd, dir_names[i], 0700, &store->dirs[i], err);
 		if (r < 0)
 			return err_prefix(err, r, "open the store %s", store->path);
 	}
-	if (fsync(store->dirs[STORE_DIR_BLOBS]) < 0 || fsync(store->fd) < 0)
+	if (made && (fsync(store->dirs[STORE_DIR_BLOBS]) < 0 || fsync(store->fd) < 0))
 		return err_set(err, -errno, "write the store %s to disk", store->path);
 	return 0;
 }
@@ -207,8 +210,10 @@ static int counter_map(struct store *store, struct err *err)
 {
 	static const struct store_counter fresh = {.magic = COUNTER_MAGIC, .version = STORE_VERSION};
 	for (int tries = 0; tries < 2; tries++) {
-		int r = file_commit(store->fd, "usage", &fresh, sizeof(fresh),
-				    tries == 0 ? COMMIT_KEEP : COMMIT_REPLACE, err);
+		bool there = tries == 0 &&
+			     faccessat(store->fd, "usage", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+		int r = there ? 0 : file_commit(store->fd, "usage", &fresh, sizeof(fresh),
+						tries == 0 ? COMMIT_KEEP : COMMIT_REPLACE, err);
 		if (r < 0)
 			return r;
 		cleanup_close(&store->usage_fd);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -31,6 +32,15 @@ static void assert_default_path(const char *store, const char *data, const char 
 	assert_ok(store_default_path(store, data, home, uid, &path, &err), &err);
 	assert_string_equal(path, want);
 	free(path);
+}
+
+static unsigned int n_syncs;
+
+/* In place of the C library's: counts, and does what that does. */
+int fsync(int fd)
+{
+	n_syncs++;
+	return (int)syscall(SYS_fsync, fd);
 }
 
 static void test_default_path(void **state)
@@ -80,6 +90,24 @@ static void test_open(void **state)
 	assert_ok(file_commit(dir, "version", "x\n", 2, COMMIT_REPLACE, &err), &err);
 	assert_open_fails(place->store, -EINVAL, "unreadable version file");
 	(void)close(dir);
+}
+
+/* Making a store waits for the disk; opening it again does not, and does again what is missing. */
+static void test_open_waits_once(void **state)
+{
+	char path[128];
+	struct place *place = *state;
+	n_syncs = 0;
+	store_close(place_open(place, 0));
+	assert_true(n_syncs >= 2);
+	n_syncs = 0;
+	store_close(place_open(place, 0));
+	assert_int_equal(n_syncs, 0);
+	(void)snprintf(path, sizeof(path), "%s/locks", place->store);
+	assert_int_equal(rmdir(path), 0);
+	store_close(place_open(place, 0));
+	assert_int_equal(n_syncs, 2);
+	assert_int_equal(access(path, F_OK), 0);
 }
 
 static void test_open_refusals(void **state)
@@ -232,6 +260,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_default_path),
 		cmocka_unit_test_setup_teardown(test_open, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_open_waits_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_open_refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_foreign_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_foreign_owner, setup, teardown),
