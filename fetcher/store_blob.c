@@ -121,7 +121,7 @@ int store_tag_get(struct store *store, const char *ref_text, struct digest *ret,
 	return 0;
 }
 
-int store_tag_check(struct store *store, const char *name, struct err *err)
+int store_tag_check(struct store *store, const char *name, struct digest *ret, struct err *err)
 {
 	char want[NAME_MAX + 1];
 	struct digest digest;
@@ -133,6 +133,7 @@ int store_tag_check(struct store *store, const char *name, struct err *err)
 	if (r < 0 || tag_parse(text.data, &digest, &ref) < 0 || tag_name(ref, want) < 0 ||
 	    strcmp(want, name) != 0)
 		return err_say(err, -EBADMSG, "does not say what a reference was");
+	*ret = digest;
 	return 0;
 }
 

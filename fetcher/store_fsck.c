@@ -233,10 +233,11 @@ static int fsck_tag(void *data, int dirfd, const char *name, struct err *err)
 {
 	struct fsck *f = data;
 	struct err why = {0};
+	struct digest digest;
 	char what[NAME_MAX + 32];
 	if (commit_is_temporary(name))
 		return 0;
-	int r = store_tag_check(f->store, name, &why);
+	int r = store_tag_check(f->store, name, &digest, &why);
 	if (r == 0 || r == -ENOENT)
 		return 0;
 	if (r != -EBADMSG)

@@ -173,6 +173,20 @@ static int gc_image(void *data, int dirfd, const char *name, struct err *err)
 	return r == -ENOENT ? 0 : r;
 }
 
+/* With `all`, what a reference was goes with the image that it was; images keep their manifests. */
+static int gc_tag(void *data, int dirfd, const char *name, struct err *err)
+{
+	struct gc *gc = data;
+	struct digest digest;
+	if (commit_is_temporary(name) || !gc->options->all)
+		return gc_commit(data, dirfd, name, err);
+	int r = store_tag_check(gc->store, name, &digest, NULL);
+	if ((r < 0 && r != -EBADMSG) || (r == 0 && keep_has(gc, &digest, false)) ||
+	    !gc_is_old(gc, dirfd, name, gc->options->min_age_sec))
+		return 0;
+	return gc_remove_plain(gc, dirfd, name, err);
+}
+
 static int gc_layer(void *data, int dirfd, const char *name, struct err *err)
 {
 	struct gc *gc = data;
@@ -243,7 +257,7 @@ static int gc_walk(struct gc *gc, struct err *err)
 		{STORE_DIR_SHA512, gc_blob},
 		{STORE_DIR_SHA256, gc_commit},
 		{STORE_DIR_SHA512, gc_commit},
-		{STORE_DIR_TAGS, gc_commit},
+		{STORE_DIR_TAGS, gc_tag},
 		{STORE_DIR_IMAGES, gc_commits_below},
 		{STORE_DIR_LAYERS, gc_commits_below},
 		{STORE_DIR_TMP, gc_tmp},

@@ -109,8 +109,8 @@ typedef int (*image_names_fn)(void *data, const struct digest *digest, bool is_l
 int store_image_names(struct store *store, const char *name, image_names_fn fn, void *data,
 		      struct err *err);
 
-/* Whether what a file below tags/ says can be read: 0, -EBADMSG, -ENOENT. */
-int store_tag_check(struct store *store, const char *name, struct err *err);
+/* Which image a file below tags/ names; whether it can be read: 0, -EBADMSG, -ENOENT. */
+int store_tag_check(struct store *store, const char *name, struct digest *ret, struct err *err);
 
 /*
  * Removes layers/<name> or images/<name>, unless somebody uses it or works on it (-EBUSY).

@@ -129,16 +129,27 @@ static void test_gc_all(void **state)
 {
 	struct err err = {0};
 	struct store *store = place_open(*state, BUDGET);
-	struct digest image;
+	struct digest image, was;
 	int hold = -1;
 	layers_put(store);
 	image_put(store, 0, NULL);
 	assert_int_equal(digest_of(DIGEST_SHA256, "m", 1, &image), 0);
 	assert_ok(store_image_hold(store, &image, &hold, &err), &err);
-	assert_int_equal(gc(store, false, true, 0).removed_entries, SEEDS - 1);
+	/* What a name was stays as long as the image that it was. */
+	const struct digest other = layer_digest(9);
+	assert_ok(store_tag_put(store, "r:1", &image, &err), &err);
+	assert_ok(store_tag_put(store, "r:2", &other, &err), &err);
+	assert_int_equal(gc(store, false, false, 0).removed_entries, SEEDS - 1);
+	assert_ok(store_tag_get(store, "r:2", &was, &err), &err);
+	assert_int_equal(gc(store, false, true, 0).removed_entries, 1);
+	assert_int_equal(store_tag_get(store, "r:2", &was, &err), -ENOENT);
+	assert_ok(store_tag_get(store, "r:1", &was, &err), &err);
 	assert_true(layer_has(store, 0));
 	(void)close(hold);
-	assert_int_equal(gc(store, false, true, 0).removed_entries, 2);
+	assert_int_equal(gc(store, true, true, 0).removed_entries, 3);
+	assert_ok(store_tag_get(store, "r:1", &was, &err), &err);
+	assert_int_equal(gc(store, false, true, 0).removed_entries, 3);
+	assert_int_equal(store_tag_get(store, "r:1", &was, &err), -ENOENT);
 	assert_false(layer_has(store, 0));
 	assert_int_equal(store_counted(store), 0);
 	assert_int_equal(store_image_hold(store, &image, &hold, &err), -ENOENT);
