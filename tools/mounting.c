@@ -22,14 +22,13 @@ int mounting_program(char **ret, struct err *err)
 	return *ret ? 0 : err_set(err, -ENOMEM, "find this program's own file");
 }
 
-/* A path that means the same in another working directory. */
-static int path_absolute(const char *value, char **ret)
+int mounting_path(const char *text, char **ret)
 {
-	AUTO_FREE char *cwd = value[0] == '/' ? NULL : getcwd(NULL, 0);
-	if (value[0] != '/' && !cwd)
+	AUTO_FREE char *cwd = text[0] == '/' ? NULL : getcwd(NULL, 0);
+	if (text[0] != '/' && !cwd)
 		return -errno;
 	char *path = NULL;
-	if (asprintf(&path, "%s%s%s", cwd ? cwd : "", cwd ? "/" : "", value) < 0)
+	if (asprintf(&path, "%s%s%s", cwd ? cwd : "", cwd ? "/" : "", text) < 0)
 		return -ENOMEM;
 	*ret = path;
 	return 0;
@@ -38,7 +37,7 @@ static int path_absolute(const char *value, char **ret)
 static int words_add_path(struct words *words, const char *option, const char *value)
 {
 	AUTO_FREE char *path = NULL;
-	int r = value ? path_absolute(value, &path) : 0;
+	int r = value ? mounting_path(value, &path) : 0;
 	return r < 0 ? r : words_add_text(words, option, path);
 }
 
@@ -49,7 +48,7 @@ static int environment_fix_path(const char *name)
 	const char *value = getenv(name);
 	if (!value || value[0] == '\0')
 		return 0;
-	int r = path_absolute(value, &path);
+	int r = mounting_path(value, &path);
 	return r < 0 ? r : setenv(name, path, 1) < 0 ? -errno : 0;
 }
 

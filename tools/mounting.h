@@ -22,6 +22,9 @@ int mounting_program(char **ret, struct err *err);
  */
 int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, struct err *err);
 
+/* A path that means the same in another working directory; the caller frees it. 0 or -errno. */
+int mounting_path(const char *text, char **ret);
+
 /* A directory's absolute path, also of one where a dead mount is; the caller frees it. */
 int mounting_dir(const char *text, char **ret, struct err *err);
 

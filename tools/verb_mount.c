@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "fs/devices.h"
 #include "fs/holder.h"
 #include "fs/mount.h"
@@ -85,6 +86,30 @@ static int mount_verb_check(const struct mount_state *s, struct err *err)
 	return 0;
 }
 
+/* The table of mounts is JSON, which has no other names. */
+static int mount_verb_check_name(const char *what, const char *path, struct err *err)
+{
+	if (utf8_valid(path, strlen(path)))
+		return 0;
+	return err_say(err, -EINVAL, "the %s %s cannot be noted: its name is not UTF-8; use another",
+		       what, path);
+}
+
+/* Where the mount will be, and its upper if it has a name. */
+static int mount_verb_places(const struct mount_state *s, const char *dir,
+			     struct mtable_entry *entry, struct err *err)
+{
+	int r = mounting_dir(dir, &entry->dir, err);
+	if (r == 0)
+		r = mount_verb_check_name("directory", entry->dir, err);
+	if (r < 0 || !s->upper)
+		return r;
+	r = mounting_path(s->upper, &entry->upper);
+	if (r < 0)
+		return err_set(err, r, "find %s", s->upper);
+	return mount_verb_check_name("upper", entry->upper, err);
+}
+
 /* Enters the mount into the table; what preparing it cost is the first that is counted. */
 static int mount_verb_enter(struct ctx *ctx, const struct mount_state *s, const char *run_dir,
 			    struct mtable_entry *entry, int *ret_fd, struct err *err)
@@ -93,22 +118,13 @@ static int mount_verb_enter(struct ctx *ctx, const struct mount_state *s, const 
 	int r = mtable_add(run_dir, entry, ret_fd, err);
 	if (r < 0)
 		return r;
-	if (s->rw && s->upper) {
-		char path[4096];
-		if (s->upper[0] != '/' && !getcwd(path, sizeof(path)))
-			return err_set(err, -errno, "find %s", s->upper);
-		if (asprintf(&entry->upper, "%s%s%s", s->upper[0] == '/' ? "" : path,
-			     s->upper[0] == '/' ? "" : "/", s->upper) < 0)
-			entry->upper = NULL;
-	} else if (s->rw) {
+	if (s->rw && !entry->upper) {
 		AUTO_CLOSE int lock = -1;
 		r = mounting_own_upper(ctx, entry->id, &entry->upper, &lock, err);
 		entry->own_upper = true;
+		if (r == 0)
+			r = mtable_save(*ret_fd, entry, err);
 	}
-	if (r == 0 && s->rw && !entry->upper)
-		r = err_set(err, -ENOMEM, "note the upper");
-	if (r == 0 && s->rw)
-		r = mtable_save(*ret_fd, entry, err);
 	if (r == 0)
 		r = mount_stats_map(*ret_fd, &stats, err);
 	if (r < 0)
@@ -232,7 +248,7 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	if (r == 0)
 		r = mount_verb_reserve(run_dir, argv[1], &dir_lock, err);
 	if (r == 0)
-		r = mounting_dir(argv[1], &entry.dir, err);
+		r = mount_verb_places(s, argv[1], &entry, err);
 	if (r == 0)
 		r = ctx_prepare(ctx, argv[0], &ref, &origin, &entry.manifest, err);
 	if (r < 0)

@@ -212,3 +212,16 @@ def test_known_image_is_not_written_again(sluice, local):
     before = tags()
     sluice.mount(local)
     assert len(before) == 1 and tags() == before
+
+
+@pytest.mark.parametrize("options", ((), ("--rw",), ("--rw", "--upper")))
+def test_name_that_is_not_utf8(sluice, tmp_path, options):
+    """Refused before anything is fetched: there is no such image."""
+    odd = os.fsencode(tmp_path) + b"/odd-\xff"
+    os.mkdir(odd)
+    (tmp_path / "d").mkdir()
+    directory, upper = (tmp_path / "d", [odd]) if "--upper" in options else (odd, [])
+    said = sluice.refuses("mount", "oci:/nowhere:latest", os.fsdecode(directory), *options,
+                          *map(os.fsdecode, upper), words=["odd-", "is not UTF-8"])
+    assert ("upper" in said) == ("--upper" in options)
+    assert not os.listdir(odd)
