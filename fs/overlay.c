@@ -5,6 +5,7 @@
 #include <linux/limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -45,6 +46,24 @@ static int overlay_root(int base, int lower, int *ret_upper, struct err *err)
 		       futimens(*ret_upper, (struct timespec[]){st.st_atim, st.st_mtim}) < 0))
 		r = -errno;
 	return r < 0 ? err_set(err, r, "give the upper the looks of the image's root") : 0;
+}
+
+int overlay_claim(const char *upper, int *ret_lock, struct err *err)
+{
+	int r = dir_make(upper, 0700, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int fd = open(upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(err, -errno, "open %s", upper);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ?
+			       err_say(err, -EBUSY,
+				       "%s is the upper of another mount: unmount that first, or use "
+				       "another directory", upper) :
+			       err_set(err, -errno, "lock %s", upper);
+	*ret_lock = steal_fd(&fd);
+	return 0;
 }
 
 int overlay_mount(const char *lower, const char *upper, const char *dir, unsigned long flags,

@@ -10,6 +10,13 @@
 #include "base/err.h"
 
 /*
+ * Takes the directory of an upper for as long as *ret_lock is open, and makes it if need be: the
+ * kernel lets two overlays write to one, and what they then show is anybody's guess. -EBUSY:
+ * another mount has it.
+ */
+int overlay_claim(const char *upper, int *ret_lock, struct err *err);
+
+/*
  * Mounts the overlay on dir; upper is made if need be. Once it is mounted it
  * holds the lower file system by itself: lower may be detached. -EPERM for who
  * may not mount (ordinary users), -EINVAL for an upper on a file system that

@@ -42,7 +42,7 @@ struct hold {
 	const char *run_dir;
 	struct mtable_entry entry;    /* owned */
 	int entry_fd, lock_fd;	      /* owned */
-	int upper_fd;		      /* owned; keeps gc from a temporary upper */
+	int upper_fd;		      /* owned; keeps gc from a temporary upper, others from any */
 	struct ctx *ctx;	      /* borrowed */
 	char *lower;		      /* owned; where FUSE is mounted */
 	char *middle;		      /* owned; where EROFS is, below an overlay */
@@ -142,6 +142,17 @@ static int hold_places(struct hold *h, const char *id, struct err *err)
 	return r < 0 ? r : dir_make(h->middle, 0700, err);
 }
 
+/* A named upper, for as long as the mount lives; one that is there already is not ended for it. */
+static int hold_claim(struct hold *h, const struct hold_state *s, struct err *err)
+{
+	int r = overlay_claim(h->entry.upper, &h->upper_fd, err);
+	if (r < 0 && s->adopt) {
+		log_warn("%s: %s", h->entry.dir, err_text(err));
+		r = 0;
+	}
+	return r;
+}
+
 static int hold_start(struct hold *h, struct ctx *ctx, const struct hold_state *s, const char *id,
 		      struct err *err)
 {
@@ -156,6 +167,8 @@ static int hold_start(struct hold *h, struct ctx *ctx, const struct hold_state *
 		AUTO_FREE char *path = NULL;
 		r = mounting_own_upper(ctx, id, &path, &h->upper_fd, err);
 	}
+	if (r == 0 && h->entry.upper && !h->entry.own_upper)
+		r = hold_claim(h, s, err);
 	mount_options_init(&h->options);
 	for (size_t i = 0; i < s->options.count && r == 0; i++)
 		r = mount_options_parse(&h->options, s->options.items[i], err);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -93,6 +94,34 @@ static int mount_verb_check_name(const char *what, const char *path, struct err 
 		return 0;
 	return err_say(err, -EINVAL, "the %s %s cannot be noted: its name is not UTF-8; use another",
 		       what, path);
+}
+
+struct upper_use {
+	const char *upper;
+	struct err *err;
+};
+
+static int mount_verb_upper_use(void *data, int entry_fd, const struct mtable_entry *entry)
+{
+	const struct upper_use *use = data;
+	struct stat mine, other;
+	(void)entry_fd;
+	if (!entry->upper || stat(use->upper, &mine) < 0 || stat(entry->upper, &other) < 0 ||
+	    mine.st_dev != other.st_dev || mine.st_ino != other.st_ino || !mounting_is_seen(entry))
+		return 0;
+	return err_say(use->err, -EBUSY,
+		       "%s is the upper of what is mounted on %s: unmount that first, or use another "
+		       "directory", use->upper, entry->dir);
+}
+
+/*
+ * Refused before anything is fetched; the holder's claim of the upper is what holds. A mount whose
+ * processes died has no claim any more, but its overlay still writes.
+ */
+static int mount_verb_check_upper(const char *run_dir, const char *upper, struct err *err)
+{
+	struct upper_use use = {.upper = upper, .err = err};
+	return upper ? mtable_each(run_dir, mount_verb_upper_use, &use, err) : 0;
 }
 
 /* Where the mount will be, and its upper if it has a name. */
@@ -249,6 +278,8 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 		r = mount_verb_reserve(run_dir, argv[1], &dir_lock, err);
 	if (r == 0)
 		r = mount_verb_places(s, argv[1], &entry, err);
+	if (r == 0)
+		r = mount_verb_check_upper(run_dir, entry.upper, err);
 	if (r == 0)
 		r = ctx_prepare(ctx, argv[0], &ref, &origin, &entry.manifest, err);
 	if (r < 0)

@@ -225,3 +225,47 @@ def test_name_that_is_not_utf8(sluice, tmp_path, options):
                           *map(os.fsdecode, upper), words=["odd-", "is not UTF-8"])
     assert ("upper" in said) == ("--upper" in options)
     assert not os.listdir(odd)
+
+
+class TestUpper:
+    def test_has_one_mount(self, sluice, local):
+        """However it is called; also when the holder is another by now, or nobody is left."""
+        upper = sluice.place / "upper"
+        mounted = sluice.mount(local, "--rw", "--upper", upper)
+        (mounted / "new").write_text("kept")
+        (sluice.place / "d").mkdir()
+        (sluice.place / "link").symlink_to(upper)
+
+        def refused():
+            for name in (upper, sluice.place / "link"):
+                sluice.refuses("mount", local, sluice.place / "d", "--rw", "--upper", name,
+                               words=[str(name), f"is the upper of what is mounted on {mounted}"])
+            assert not os.path.ismount(sluice.place / "d")
+        refused()
+        row = row_of(sluice, mounted)
+        os.kill(row["holder"], signal.SIGKILL)
+        run.wait_until(lambda: row_of(sluice, mounted)["holder"] != row["holder"],
+                       ANSWER_SECONDS_MAX, "a new holder")
+        refused()
+        kill_both(sluice, mounted)
+        refused()
+        sluice.umount(mounted)
+        assert (sluice.mount(local, "--rw", "--upper", upper) / "new").read_text() == "kept"
+
+    def test_has_one_mount_of_all_tables(self, sluice, local, tmp_path):
+        """The claim is the directory's own: it needs no table that tells of it."""
+        upper = sluice.place / "upper"
+        mounted = sluice.mount(local, "--rw", "--upper", upper)
+        row = row_of(sluice, mounted)
+        for how in ("before", "after"):
+            if how == "after":
+                os.kill(row["holder"], signal.SIGKILL)
+                run.wait_until(lambda: row_of(sluice, mounted)["holder"] != row["holder"],
+                               ANSWER_SECONDS_MAX, "a new holder")
+            said = run.run("unshare", "--mount", "sh", "-c",
+                           "mount -t tmpfs -o mode=0700 none /run/sluice && mkdir $0/d$4 &&"
+                           "exec $1 mount $2 $0/d$4 --rw --upper $3",
+                           tmp_path, PROGRAM, local, upper, how, env=sluice.environment,
+                           check=False)
+            assert said.returncode == 1
+            assert f"{upper} is the upper of another mount" in sentence(said.stderr)
