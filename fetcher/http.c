@@ -56,6 +56,11 @@ int transfer_create(const char *url, const struct http_tls *tls, struct transfer
 	AUTO(transfer) struct transfer *t = calloc(1, sizeof(*t));
 	if (!t)
 		return err_set(err, -ENOMEM, "start an HTTP transfer");
+	t->curl = curl_api(err);
+	if (!t->curl) {
+		free(steal_ptr(&t));
+		return -ELIBACC;
+	}
 	list_init(&t->link);
 	list_init(&t->poke);
 	list_init(&t->chunks);
@@ -87,7 +92,8 @@ void transfer_destroy(struct transfer *t)
 		list_remove(&chunk->link);
 		free(chunk);
 	}
-	curl_slist_free_all(t->headers);
+	if (t->headers)
+		t->curl->slist_free_all(t->headers);
 	http_url_finish(&t->where);
 	free(t->url);
 	free(t->method);
@@ -102,7 +108,7 @@ void transfer_destroy(struct transfer *t)
 
 int transfer_add_header(struct transfer *t, const char *line)
 {
-	struct curl_slist *list = curl_slist_append(t->headers, line);
+	struct curl_slist *list = t->curl->slist_append(t->headers, line);
 	if (!list)
 		return -ENOMEM;
 	t->headers = list;

@@ -48,7 +48,8 @@ struct http_engine {
 	struct list hosts;	      /* of struct http_host; only the engine's thread removes */
 	size_t n_hosts;
 	pthread_t thread;
-	CURLM *multi; /* set before the thread starts */
+	const struct curl_api *curl; /* set before the thread starts, as is multi */
+	CURLM *multi;
 
 	pthread_mutex_t chunk_lock; /* the innermost; of what follows */
 	struct chunk *chunks[ENGINE_CHUNKS_KEPT]; /* owned; fresh memory costs more than a copy */
@@ -157,18 +158,18 @@ static void transfer_finish(struct http_engine *e, struct transfer *t, int resul
 static void transfer_detach(struct http_engine *e, struct transfer *t, int result)
 {
 	CURL *easy = steal_ptr(&t->easy);
-	(void)curl_multi_remove_handle(e->multi, easy);
+	(void)e->curl->multi_remove_handle(e->multi, easy);
 	t->host->n_active--;
 	net_stats_add(e->stats, bytes, t->received);
-	curl_easy_reset(easy);
+	e->curl->easy_reset(easy);
 	if (e->n_idle < ENGINE_EASY_POOL)
 		e->idle[e->n_idle++] = easy;
 	else
-		curl_easy_cleanup(easy);
+		e->curl->easy_cleanup(easy);
 	transfer_finish(e, t, result);
 }
 
-static int curl_errno(CURLcode code, CURL *easy)
+static int curl_errno(const struct curl_api *curl, CURLcode code, CURL *easy)
 {
 	long os = 0;
 	switch (code) {
@@ -178,7 +179,7 @@ static int curl_errno(CURLcode code, CURL *easy)
 	case CURLE_COULDNT_RESOLVE_PROXY:
 		return -EHOSTUNREACH;
 	case CURLE_COULDNT_CONNECT:
-		(void)curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os);
+		(void)curl->easy_getinfo(easy, CURLINFO_OS_ERRNO, &os);
 		if (os == ENETUNREACH || os == EHOSTUNREACH || os == ETIMEDOUT)
 			return (int)-os;
 		return -ECONNREFUSED;
@@ -193,7 +194,7 @@ static int curl_errno(CURLcode code, CURL *easy)
 		return -ECONNRESET;
 	case CURLE_SSL_CONNECT_ERROR:
 		/* Mostly no TLS server at all, which patience does not cure. */
-		(void)curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os);
+		(void)curl->easy_getinfo(easy, CURLINFO_OS_ERRNO, &os);
 		return os == ECONNRESET ? -ECONNRESET : -EPROTO;
 	case CURLE_PEER_FAILED_VERIFICATION:
 		return -EKEYREJECTED;
@@ -355,7 +356,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *user)
 			taken = 0;
 	} else {
 		long status = 0;
-		(void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+		(void)t->curl->easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 		if (status >= 200) {
 			t->status = (int)status;
 			t->head_done = true;
@@ -374,71 +375,72 @@ static void easy_tls(CURL *easy, const struct transfer *t)
 	if (t->ca_pem) {
 		struct curl_blob blob = {
 			.data = t->ca_pem, .len = strlen(t->ca_pem), .flags = CURL_BLOB_COPY};
-		(void)curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob);
+		(void)t->curl->easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob);
 	}
 	if (t->client_cert) {
-		(void)curl_easy_setopt(easy, CURLOPT_SSLCERT, t->client_cert);
-		(void)curl_easy_setopt(easy, CURLOPT_SSLKEY,
+		(void)t->curl->easy_setopt(easy, CURLOPT_SSLCERT, t->client_cert);
+		(void)t->curl->easy_setopt(easy, CURLOPT_SSLKEY,
 				       t->client_key ? t->client_key : t->client_cert);
 	}
 	if (t->skip_verify) {
-		(void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
-		(void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+		(void)t->curl->easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+		(void)t->curl->easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
 	}
-	(void)curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	(void)t->curl->easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 }
 
 static void easy_method(CURL *easy, const struct transfer *t)
 {
 	if (strcmp(t->method, "HEAD") == 0) {
-		(void)curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+		(void)t->curl->easy_setopt(easy, CURLOPT_NOBODY, 1L);
 		return;
 	}
 	if (t->body) {
-		(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->body_len);
-		(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, t->body);
+		(void)t->curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->body_len);
+		(void)t->curl->easy_setopt(easy, CURLOPT_POSTFIELDS, t->body);
 	}
 	if (t->body || strcmp(t->method, "GET") != 0)
-		(void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, t->method);
+		(void)t->curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, t->method);
 }
 
 /* Options that fail here do so for want of memory only, and the request then fails by itself. */
 static int easy_setup(struct http_engine *e, CURL *easy, struct transfer *t)
 {
+	const struct curl_api *curl = e->curl;
 	uint64_t dial = t->dial_timeout_ms ? t->dial_timeout_ms : HTTP_DIAL_MS;
-	if (curl_easy_setopt(easy, CURLOPT_URL, t->url) != CURLE_OK ||
-	    curl_easy_setopt(easy, CURLOPT_USERAGENT, "sluice/" SLUICE_VERSION) != CURLE_OK ||
-	    curl_easy_setopt(easy, CURLOPT_PROXY, e->proxy) != CURLE_OK ||
-	    curl_easy_setopt(easy, CURLOPT_SHARE, e->share) != CURLE_OK)
+	if (curl->easy_setopt(easy, CURLOPT_URL, t->url) != CURLE_OK ||
+	    curl->easy_setopt(easy, CURLOPT_USERAGENT, "sluice/" SLUICE_VERSION) != CURLE_OK ||
+	    curl->easy_setopt(easy, CURLOPT_PROXY, e->proxy) != CURLE_OK ||
+	    curl->easy_setopt(easy, CURLOPT_SHARE, e->share) != CURLE_OK)
 		return -ENOMEM;
-	(void)curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
-	(void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	(void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	(void)curl->easy_setopt(easy, CURLOPT_PRIVATE, t);
+	(void)curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	(void)curl->easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 #if LIBCURL_VERSION_NUM >= 0x075700
 	/* Without it a name look-up that hangs would hold up the loop when its caller gives up. */
-	(void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+	(void)curl->easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
 	/* In the clear there is nothing to multiplex, and waiting to see costs a round trip. */
 	bool h2 = t->where.https;
-	(void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+	(void)curl->easy_setopt(easy, CURLOPT_HTTP_VERSION,
 			       h2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
-	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, h2 && !t->fresh ? 1L : 0L);
-	(void)curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, t->fresh ? 1L : 0L);
-	(void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)HTTP_CHUNK_BYTES);
-	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)u64_min(dial, INT32_MAX));
-	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, t->detached ? (long)HTTP_WARM_MS : 0L);
-	(void)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)HTTP_LOW_SPEED_BYTES);
-	(void)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)e->low_speed_sec);
-	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
-	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, e);
-	(void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
-	(void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, e);
-	(void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
-	(void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-	(void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
-	(void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-	(void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
-	(void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
+	(void)curl->easy_setopt(easy, CURLOPT_PIPEWAIT, h2 && !t->fresh ? 1L : 0L);
+	(void)curl->easy_setopt(easy, CURLOPT_FRESH_CONNECT, t->fresh ? 1L : 0L);
+	(void)curl->easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)HTTP_CHUNK_BYTES);
+	(void)curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)u64_min(dial, INT32_MAX));
+	(void)curl->easy_setopt(easy, CURLOPT_TIMEOUT_MS, t->detached ? (long)HTTP_WARM_MS : 0L);
+	(void)curl->easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)HTTP_LOW_SPEED_BYTES);
+	(void)curl->easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)e->low_speed_sec);
+	(void)curl->easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	(void)curl->easy_setopt(easy, CURLOPT_OPENSOCKETDATA, e);
+	(void)curl->easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+	(void)curl->easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, e);
+	(void)curl->easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
+	(void)curl->easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	(void)curl->easy_setopt(easy, CURLOPT_HEADERDATA, t);
+	(void)curl->easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+	(void)curl->easy_setopt(easy, CURLOPT_WRITEDATA, t);
+	(void)curl->easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
 	easy_tls(easy, t);
 	easy_method(easy, t);
 	return 0;
@@ -446,17 +448,17 @@ static int easy_setup(struct http_engine *e, CURL *easy, struct transfer *t)
 
 static void transfer_start(struct http_engine *e, struct transfer *t)
 {
-	CURL *easy = e->n_idle > 0 ? e->idle[--e->n_idle] : curl_easy_init();
+	CURL *easy = e->n_idle > 0 ? e->idle[--e->n_idle] : e->curl->easy_init();
 	list_remove(&t->link);
 	if (!easy) {
 		transfer_finish(e, t, -ENOMEM);
 		return;
 	}
 	int r = easy_setup(e, easy, t);
-	if (r == 0 && curl_multi_add_handle(e->multi, easy) != CURLM_OK)
+	if (r == 0 && e->curl->multi_add_handle(e->multi, easy) != CURLM_OK)
 		r = -ENOMEM;
 	if (r < 0) {
-		curl_easy_cleanup(easy);
+		e->curl->easy_cleanup(easy);
 		transfer_finish(e, t, r);
 		return;
 	}
@@ -498,7 +500,7 @@ static void engine_poke(struct http_engine *e, struct transfer *t, bool cancel)
 	else if (cancel)
 		transfer_finish(e, t, -ECANCELED);
 	else if (t->easy)
-		(void)curl_easy_pause(t->easy, CURLPAUSE_CONT);
+		(void)e->curl->easy_pause(t->easy, CURLPAUSE_CONT);
 }
 
 /* Takes what callers asked for. True when the engine shall end. */
@@ -547,17 +549,17 @@ static bool engine_reap(struct http_engine *e)
 	bool any = false;
 	CURLMsg *msg;
 	int left;
-	while ((msg = curl_multi_info_read(e->multi, &left))) {
+	while ((msg = e->curl->multi_info_read(e->multi, &left))) {
 		if (msg->msg != CURLMSG_DONE)
 			continue;
 		char *private = NULL;
 		CURL *easy = msg->easy_handle;
-		int r = curl_errno(msg->data.result, easy);
-		(void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+		int r = curl_errno(e->curl, msg->data.result, easy);
+		(void)e->curl->easy_getinfo(easy, CURLINFO_PRIVATE, &private);
 		struct transfer *t = (struct transfer *)(void *)private;
 		if (r < 0 && t->error[0] == '\0')
 			(void)snprintf(t->error, sizeof(t->error), "%s",
-				       curl_easy_strerror(msg->data.result));
+				       e->curl->easy_strerror(msg->data.result));
 		transfer_detach(e, t, r);
 		any = true;
 	}
@@ -573,29 +575,30 @@ static void *engine_main(void *data)
 		uint64_t wait_ms;
 		do {
 			wait_ms = engine_start_waiting(e);
-			(void)curl_multi_perform(e->multi, &running);
+			(void)e->curl->multi_perform(e->multi, &running);
 		} while (engine_reap(e));
-		(void)curl_multi_poll(e->multi, NULL, 0, (int)wait_ms, NULL);
+		(void)e->curl->multi_poll(e->multi, NULL, 0, (int)wait_ms, NULL);
 	}
 	engine_cancel_all(e);
 	while (e->n_idle > 0)
-		curl_easy_cleanup(e->idle[--e->n_idle]);
+		e->curl->easy_cleanup(e->idle[--e->n_idle]);
 	return NULL;
 }
 
 /* With the engine lock held. */
-static int engine_start(struct http_engine *e)
+static int engine_start(struct http_engine *e, const struct curl_api *curl)
 {
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+	e->curl = curl;
+	if (e->curl->global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return -ENOMEM;
-	e->multi = curl_multi_init();
-	e->share = curl_share_init();
+	e->multi = e->curl->multi_init();
+	e->share = e->curl->share_init();
 	int r = e->multi && e->share ? 0 : -ENOMEM;
 	if (r == 0) {
 		/* No lock functions: every handle of this share lives on the one thread. */
-		(void)curl_share_setopt(e->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
-		(void)curl_multi_setopt(e->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-		(void)curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)HTTP_CONNECTIONS_MAX);
+		(void)e->curl->share_setopt(e->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+		(void)e->curl->multi_setopt(e->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+		(void)e->curl->multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)HTTP_CONNECTIONS_MAX);
 		sigset_t all, old;
 		(void)sigfillset(&all);
 		(void)pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -606,11 +609,11 @@ static int engine_start(struct http_engine *e)
 		e->started = true;
 		return 0;
 	}
-	(void)curl_multi_cleanup(e->multi);
-	(void)curl_share_cleanup(e->share);
+	(void)e->curl->multi_cleanup(e->multi);
+	(void)e->curl->share_cleanup(e->share);
 	e->multi = NULL;
 	e->share = NULL;
-	curl_global_cleanup();
+	e->curl->global_cleanup();
 	return r;
 }
 
@@ -621,14 +624,14 @@ int engine_submit(struct http_engine *e, struct transfer *t, struct err *err)
 	if (e->stopping)
 		r = -ECANCELED;
 	else if (!e->started)
-		r = engine_start(e);
+		r = engine_start(e, t->curl);
 	if (r == 0) {
 		t->host = engine_host(e, &t->where);
 		r = t->host ? 0 : -ENOMEM;
 	}
 	if (r == 0) {
 		list_append(&e->submitted, &t->link);
-		(void)curl_multi_wakeup(e->multi);
+		(void)e->curl->multi_wakeup(e->multi);
 	}
 	(void)pthread_mutex_unlock(&e->lock);
 	return r < 0 ? err_set(err, r, "start an HTTP transfer") : 0;
@@ -648,7 +651,7 @@ static void engine_ask(struct http_engine *e, struct transfer *t, bool cancel)
 	if (!done) {
 		list_remove(&t->poke);
 		list_append(&e->poked, &t->poke);
-		(void)curl_multi_wakeup(e->multi);
+		(void)e->curl->multi_wakeup(e->multi);
 	}
 	(void)pthread_mutex_unlock(&e->lock);
 }
@@ -694,7 +697,7 @@ void http_engine_stop(struct http_engine *e)
 	e->stopping = true;
 	(void)pthread_cond_broadcast(&e->stopped);
 	if (e->started)
-		(void)curl_multi_wakeup(e->multi);
+		(void)e->curl->multi_wakeup(e->multi);
 	(void)pthread_mutex_unlock(&e->lock);
 }
 
@@ -705,9 +708,9 @@ void http_engine_destroy(struct http_engine *e)
 	http_engine_stop(e);
 	if (e->started) {
 		(void)pthread_join(e->thread, NULL);
-		(void)curl_multi_cleanup(e->multi);
-		(void)curl_share_cleanup(e->share);
-		curl_global_cleanup();
+		(void)e->curl->multi_cleanup(e->multi);
+		(void)e->curl->share_cleanup(e->share);
+		e->curl->global_cleanup();
 	}
 	while (!list_empty(&e->hosts))
 		host_forget(e, list_first(&e->hosts, struct http_host, link));

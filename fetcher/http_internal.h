@@ -3,10 +3,10 @@
 
 /* What the two halves of the HTTP engine share: http_engine.c (the loop) and http.c (callers). */
 
-#include <curl/curl.h>
 #include <pthread.h>
 
 #include "base/list.h"
+#include "fetcher/curl_api.h"
 #include "fetcher/http.h"
 #include "fetcher/http_url.h"
 
@@ -24,6 +24,7 @@ struct chunk {
 struct transfer {
 	struct list link; /* engine: submitted, a host's waiting or active list */
 	struct list poke; /* engine: those with cancel or resume asked for */
+	const struct curl_api *curl;
 	struct http_host *host;
 	struct http_url where;
 	char *url;		    /* owned */

@@ -2,23 +2,25 @@
 #include "fetcher/http_url.h"
 
 #include <arpa/inet.h>
-#include <curl/curl.h>
 #include <ctype.h>
 #include <netinet/in.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/num.h"
+#include "fetcher/curl_api.h"
 
 static inline void cleanup_curlu(CURLU **u)
 {
-	curl_url_cleanup(*u);
+	if (*u)
+		curl_api(NULL)->url_cleanup(*u);
 }
 #define AUTO_CURLU __attribute__((cleanup(cleanup_curlu)))
 
 static inline void cleanup_curl_text(char **text)
 {
-	curl_free(*text);
+	if (*text)
+		curl_api(NULL)->free(*text);
 }
 #define AUTO_CURL_TEXT __attribute__((cleanup(cleanup_curl_text)))
 
@@ -31,17 +33,20 @@ static int bad_url(const char *url, struct err *err)
 
 int http_url_parse(const char *url, struct http_url *ret, struct err *err)
 {
-	AUTO_CURLU CURLU *u = curl_url();
+	const struct curl_api *curl = curl_api(err);
+	if (!curl)
+		return -ELIBACC;
+	AUTO_CURLU CURLU *u = curl->url();
 	AUTO_CURL_TEXT char *scheme = NULL;
 	AUTO_CURL_TEXT char *host = NULL;
 	AUTO_CURL_TEXT char *port = NULL;
 	uint64_t port_nr;
 	if (!u)
 		return err_set(err, -ENOMEM, "parse a URL");
-	if (strlen(url) > HTTP_URL_MAX || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK ||
+	if (strlen(url) > HTTP_URL_MAX || curl->url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
+	    curl->url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
+	    curl->url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+	    curl->url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK ||
 	    u64_parse(port, UINT16_MAX, &port_nr) < 0)
 		return bad_url(url, err);
 	bool https = strcmp(scheme, "https") == 0;
@@ -73,18 +78,21 @@ bool http_url_same_origin(const struct http_url *a, const struct http_url *b)
 
 int http_url_join(const char *base, const char *reference, char **ret, struct err *err)
 {
-	AUTO_CURLU CURLU *u = curl_url();
+	const struct curl_api *curl = curl_api(err);
+	if (!curl)
+		return -ELIBACC;
+	AUTO_CURLU CURLU *u = curl->url();
 	AUTO_CURL_TEXT char *joined = NULL;
 	if (!u)
 		return err_set(err, -ENOMEM, "resolve a URL");
 	if (strlen(reference) > HTTP_URL_MAX)
 		return err_say(err, -EINVAL, "the URL is longer than %d bytes", HTTP_URL_MAX);
 	/* The flags libcurl itself follows redirects with: servers do send raw spaces. */
-	if (curl_url_set(u, CURLUPART_URL, base, 0) != CURLUE_OK)
+	if (curl->url_set(u, CURLUPART_URL, base, 0) != CURLUE_OK)
 		return bad_url(base, err);
-	if (curl_url_set(u, CURLUPART_URL, reference, CURLU_URLENCODE | CURLU_ALLOW_SPACE) !=
+	if (curl->url_set(u, CURLUPART_URL, reference, CURLU_URLENCODE | CURLU_ALLOW_SPACE) !=
 		    CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_URL, &joined, 0) != CURLUE_OK)
+	    curl->url_get(u, CURLUPART_URL, &joined, 0) != CURLUE_OK)
 		return bad_url(reference, err);
 
 	AUTO_FINISH(http_url) struct http_url parts = {0};
@@ -100,7 +108,8 @@ int http_url_join(const char *base, const char *reference, char **ret, struct er
 
 int http_url_add_query(const char *url, const char *key, const char *value, char **ret)
 {
-	AUTO_CURL_TEXT char *escaped = curl_easy_escape(NULL, value, 0);
+	const struct curl_api *curl = curl_api(NULL);
+	AUTO_CURL_TEXT char *escaped = curl ? curl->easy_escape(NULL, value, 0) : NULL;
 	if (!escaped)
 		return -ENOMEM;
 	AUTO_FINISH(buf) struct buf buf = buf_make(HTTP_URL_MAX);
@@ -235,7 +244,8 @@ int retry_after_parse(const char *value, time_t now, uint64_t max_ms, uint64_t *
 		*ret_ms = r == -ERANGE ? max_ms : u64_min(seconds * 1000, max_ms);
 		return 0;
 	}
-	time_t when = curl_getdate(value, NULL);
+	const struct curl_api *curl = curl_api(NULL);
+	time_t when = curl ? curl->getdate(value, NULL) : (time_t)-1;
 	if (when == (time_t)-1)
 		return -EINVAL;
 	*ret_ms = when <= now ? 0 : u64_min((uint64_t)(when - now) * 1000, max_ms);

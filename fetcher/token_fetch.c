@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fetcher/token_fetch.h"
 
-#include <curl/curl.h>
 #include <openssl/evp.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/num.h"
+#include "fetcher/curl_api.h"
 #include "fetcher/hosts.h"
 #include "fetcher/http_url.h"
 #include "fetcher/retry.h"
@@ -187,12 +187,13 @@ static int realm_check(const struct tokens_config *config, const struct token_as
 
 static int form_add(struct buf *form, const char *key, const char *value)
 {
-	char *escaped = curl_easy_escape(NULL, value, 0);
+	const struct curl_api *curl = curl_api(NULL);
+	char *escaped = curl ? curl->easy_escape(NULL, value, 0) : NULL;
 	if (!escaped)
 		return -ENOMEM;
 	int r = buf_printf(form, "%s%s=%s", form->len > 0 ? "&" : "", key, escaped);
 	explicit_bzero(escaped, strlen(escaped));
-	curl_free(escaped);
+	curl->free(escaped);
 	return r;
 }
 

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fetcher/curl_api.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+static const char library[] = "libcurl.so.4";
+enum { VERSION_MIN = 0x075400 };
+
+/* Written once, below, before anyone sees them. */
+static struct curl_api functions;
+static struct err failure;
+static pthread_once_t loaded = PTHREAD_ONCE_INIT;
+
+static int find(void *handle, const char *name, void *ret, size_t size)
+{
+	void *function = dlsym(handle, name);
+	if (!function)
+		return err_say(&failure, -ELIBACC, "load %s: it has no %s()", library, name);
+	memcpy(ret, &function, size); /* ISO C knows no cast from an object to a function */
+	return 0;
+}
+
+static int find_all(void *handle)
+{
+	int r = 0;
+#define FIND(member, function)                                              \
+	if (r == 0)                                                         \
+		r = find(handle, #function, &functions.member, sizeof(void *));
+	CURL_API_FUNCTIONS(FIND)
+#undef FIND
+	if (r < 0)
+		return r;
+	const curl_version_info_data *info = functions.version_info(CURLVERSION_FIRST);
+	if (info->version_num < VERSION_MIN)
+		return err_say(&failure, -ELIBACC, "load %s: its version %s is older than 7.84",
+			       library, info->version);
+	return 0;
+}
+
+static void load(void)
+{
+	void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+	if (!handle)
+		(void)err_say(&failure, -ELIBACC, "load %s, which requests to a registry need: %s",
+			      library, dlerror());
+	else if (find_all(handle) < 0)
+		(void)dlclose(handle);
+}
+
+const struct curl_api *curl_api(struct err *err)
+{
+	(void)pthread_once(&loaded, load);
+	if (failure.code == 0)
+		return &functions;
+	(void)err_copy(err, &failure);
+	return NULL;
+}
