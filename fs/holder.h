@@ -93,9 +93,13 @@ int holder_adopt(const struct holder_config *config, pid_t server, struct err *e
 /* The first thing a server's process does, before it starts a thread: keeps SIGTERM for later. */
 int holder_serve_prepare(struct err *err);
 
-/* What a server does when it finds that its holder died: start another (holder_adopt()). */
+/*
+ * What a server does when it finds that its holder died: start another
+ * (holder_adopt()). Returns a pidfd of that, borrowed, whose end is the next
+ * such loss; −1 to look for none any more.
+ */
 struct holder_orphan {
-	void (*lost)(void *data); /* on the serving thread; must not block */
+	int (*lost)(void *data); /* on the serving thread; must not block */
 	void *data;
 };
 

@@ -7,10 +7,14 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 
-enum { MOUNT_JSON_MAX = 64 << 10 };
+enum {
+	MOUNT_JSON_MAX = 64 << 10,
+	LOCK_LOOK_MS = 2, /* between two tries for the lock */
+};
 
 void mtable_entry_finish(struct mtable_entry *entry)
 {
@@ -141,16 +145,20 @@ int mtable_open(const char *run_dir, const char *id, int *ret_fd, struct err *er
 	return 0;
 }
 
-int mtable_lock(int entry_fd, int *ret_fd, struct err *err)
+int mtable_lock(int entry_fd, uint64_t wait_ms, int *ret_fd, struct err *err)
 {
+	deadline_t until = deadline_in_ms(wait_ms);
 	AUTO_CLOSE int fd = openat(entry_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_set(err, -errno, "lock a mount");
 	struct flock lock = {.l_type = F_WRLCK};
-	if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
-		return errno == EAGAIN || errno == EACCES ?
-			       err_say(err, -EBUSY, "the mount has a holder already") :
-			       err_set(err, -errno, "lock a mount");
+	while (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
+		if (errno != EAGAIN && errno != EACCES)
+			return err_set(err, -errno, "lock a mount");
+		if (wait_ms == 0 || deadline_passed(until))
+			return err_say(err, -EBUSY, "the mount has a holder already");
+		clock_sleep_ms(LOCK_LOOK_MS, 0);
+	}
 	*ret_fd = steal_fd(&fd);
 	return 0;
 }

@@ -55,8 +55,13 @@ int mtable_open(const char *run_dir, const char *id, int *ret_fd, struct err *er
 int mtable_load(int entry_fd, struct mtable_entry *ret, struct err *err);
 int mtable_save(int entry_fd, const struct mtable_entry *entry, struct err *err);
 
-/* Takes the holder's lock for as long as *ret_fd is open. -EBUSY: another holder lives. */
-int mtable_lock(int entry_fd, int *ret_fd, struct err *err);
+/*
+ * Takes the holder's lock for as long as *ret_fd is open. -EBUSY: another
+ * holder lives, still after wait_ms: the lock of one that was killed goes when
+ * its last descriptor does, which on a busy machine is later than its end is
+ * heard of.
+ */
+int mtable_lock(int entry_fd, uint64_t wait_ms, int *ret_fd, struct err *err);
 /* Whether a holder lives. */
 bool mtable_is_held(int entry_fd);
 

@@ -62,9 +62,7 @@ static int serve_to_the_end(struct server *server, int signal_fd,
 		int r = server_wait(server, signal_fd, lost_fd, err);
 		if (r <= 0)
 			return r;
-		lost_fd = -1;
-		if (orphan && orphan->lost)
-			orphan->lost(orphan->data);
+		lost_fd = orphan ? orphan->lost(orphan->data) : -1;
 	}
 }
 

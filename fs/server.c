@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -228,12 +229,19 @@ int server_start(struct server *server, int fuse_fd, int init_fd, struct err *er
 	return 0;
 }
 
+/* Of a socket the end of its peer; what a peer says is not for us. Of a pidfd its only event. */
+static short lost_events(int fd)
+{
+	struct stat st;
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) ? POLLRDHUP : POLLIN;
+}
+
 int server_wait(struct server *server, int stop_fd, int lost_fd, struct err *err)
 {
 	struct pollfd fds[] = {{.fd = server->end_fd, .events = POLLIN},
 			       {.fd = stop_fd, .events = POLLIN},
 			       {.fd = server->look_fd, .events = POLLIN},
-			       {.fd = lost_fd, .events = POLLRDHUP}};
+			       {.fd = lost_fd, .events = lost_events(lost_fd)}};
 	for (;;) {
 		deadline_t next = server_read_look(server);
 		int wait = next == 0 ? -1 : (int)deadline_left_ms(next, SERVER_LOOK_MS);

@@ -65,8 +65,8 @@ int server_start(struct server *server, int fuse_fd, int init_fd, struct err *er
 
 /*
  * Waits until the file system was unmounted or aborted, or stop_fd is
- * readable: 0; or until the peer of lost_fd (-1: none) has hung up: 1, and the
- * server goes on. Both are borrowed. Meanwhile it looks after interrupted
+ * readable: 0; or until the peer of the socket lost_fd has hung up, or the
+ * process of the pidfd lost_fd ended (-1: neither): 1, and the server goes on. Both are borrowed. Meanwhile it looks after interrupted
  * readers, so a server that serves is to have a thread here. The -errno of
  * poll(2).
  */

@@ -19,6 +19,8 @@
 #include "tools/mounting.h"
 #include "tools/verb.h"
 
+enum { HOLD_PREDECESSOR_MS = 10000 }; /* until a dead holder has let go of the mount */
+
 struct hold_state {
 	uint64_t adopt; /* the server of a holder that died; 0: a new mount */
 	bool foreground, fallback;
@@ -162,7 +164,8 @@ static int hold_start(struct hold *h, struct ctx *ctx, const struct hold_state *
 	if (r == 0)
 		r = mtable_load(h->entry_fd, &h->entry, err);
 	if (r == 0)
-		r = mtable_lock(h->entry_fd, &h->lock_fd, err);
+		r = mtable_lock(h->entry_fd, s->adopt ? HOLD_PREDECESSOR_MS : 0, &h->lock_fd,
+				err);
 	if (r == 0 && h->entry.own_upper) {
 		AUTO_FREE char *path = NULL;
 		r = mounting_own_upper(ctx, id, &path, &h->upper_fd, err);

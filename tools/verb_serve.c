@@ -5,17 +5,29 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "fs/devices.h"
 #include "fs/holder.h"
 #include "tools/mounting.h"
 #include "tools/verb.h"
 
+enum {
+	HOLDER_SHORT_MS = 1000,	  /* a holder that lives no longer than this … */
+	HOLDERS_SHORT_MAX = 5,	  /* … so often in a row is not started again */
+};
+
 struct serve {
 	struct ctx *ctx;	   /* borrowed */
+	pid_t holder;		   /* started by this server; 0: none */
+	int holder_fd;		   /* owned; its pidfd */
+	uint64_t holder_since;	   /* clock_now_ns() */
+	unsigned int n_short;	   /* holders in a row that ended at once */
 	struct mtable_entry entry; /* owned */
 	int entry_fd;		   /* owned */
 	int upper_fd;		   /* owned; keeps gc from a temporary upper, holder or not */
@@ -36,6 +48,7 @@ static void serve_finish(struct serve *s)
 	mtable_entry_finish(&s->entry);
 	cleanup_close(&s->entry_fd);
 	cleanup_close(&s->upper_fd);
+	cleanup_close(&s->holder_fd);
 }
 DEFINE_FINISH(serve, serve_finish);
 
@@ -81,7 +94,7 @@ static int serve_open(struct serve *s, struct ctx *ctx, const char *id, struct e
  * The holder died: a new one is started, which takes the connection from this
  * process. It inherits nothing but the log.
  */
-static int serve_start_holder(const struct serve *s, struct err *err)
+static int serve_start_holder(struct serve *s, struct err *err)
 {
 	AUTO_FREE char *program = NULL;
 	AUTO_FINISH(words) struct words words = {0};
@@ -112,18 +125,41 @@ static int serve_start_holder(const struct serve *s, struct err *err)
 		return err_set(err, r, "start %s", program);
 	/* Where Yama restricts ptrace, a parent has to allow it to its child. */
 	(void)prctl(PR_SET_PTRACER, (unsigned long)holder, 0, 0, 0);
-	return 0;
+	s->holder = holder;
+	s->holder_since = clock_now_ns();
+	s->holder_fd = pidfd_open(holder, 0);
+	return s->holder_fd < 0 ? err_set(err, -errno, "watch the new holder") : 0;
 }
 
-static void serve_lost(void *data)
+/* Buries the holder that this server started, if it is that one that died. */
+static void serve_bury_holder(struct serve *s)
 {
-	const struct serve *s = data;
+	if (s->holder <= 0)
+		return;
+	(void)waitpid(s->holder, NULL, 0);
+	uint64_t lived_ms = (clock_now_ns() - s->holder_since) / NS_PER_MS;
+	s->n_short = lived_ms < HOLDER_SHORT_MS ? s->n_short + 1 : 0;
+	s->holder = 0;
+	cleanup_close(&s->holder_fd);
+}
+
+static int serve_lost(void *data)
+{
+	struct serve *s = data;
 	struct err err = {0};
-	if (serve_start_holder(s, &err) < 0)
+	serve_bury_holder(s);
+	int r = 0;
+	if (s->n_short >= HOLDERS_SHORT_MAX)
+		r = err_say(&err, -ECONNABORTED, "%u ended as soon as they were started",
+			    s->n_short);
+	else
+		r = serve_start_holder(s, &err);
+	if (r < 0)
 		log_error("%s: its holder died, and there is no new one: %s", s->entry.dir,
 			  err_text(&err));
 	else
 		log_warn("%s: its holder died; a new one takes over", s->entry.dir);
+	return s->holder_fd;
 }
 
 static int serve_serve(struct serve *s, struct ctx *ctx, struct err *err)
@@ -153,7 +189,7 @@ static int serve_serve(struct serve *s, struct ctx *ctx, struct err *err)
 
 static int serve_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
-	AUTO_FINISH(serve) struct serve s = {.ctx = ctx, .entry_fd = -1, .upper_fd = -1};
+	AUTO_FINISH(serve) struct serve s = {.ctx = ctx, .entry_fd = -1, .upper_fd = -1, .holder_fd = -1};
 	(void)state;
 	(void)argc;
 	int r = holder_serve_prepare(err);

@@ -328,12 +328,14 @@ class TestStates:
     def test_holder_dies(self, sluice, local):
         """The server starts another, which keeps the mount through the server's own death."""
         mounted = sluice.mount(local)
-        row = row_of(sluice, mounted)
-        assert row["state"] == "ok"
-        os.kill(row["holder"], signal.SIGKILL)
-        run.wait_until(lambda: row_of(sluice, mounted)["holder"] != row["holder"] and
-                       row_of(sluice, mounted)["state"] == "ok", ANSWER_SECONDS_MAX, "a new holder")
-        assert row_of(sluice, mounted)["server"] == row["server"]
+        for _ in range(2):  # the second one is the server's own child
+            row = row_of(sluice, mounted)
+            assert row["state"] == "ok"
+            os.kill(row["holder"], signal.SIGKILL)
+            run.wait_until(lambda row=row: row_of(sluice, mounted)["holder"] != row["holder"] and
+                           row_of(sluice, mounted)["state"] == "ok", ANSWER_SECONDS_MAX,
+                           "a new holder")
+            assert row_of(sluice, mounted)["server"] == row["server"]
         os.kill(row["server"], signal.SIGKILL)
         assert hashlib.sha256((mounted / "data/big").read_bytes()).hexdigest() == big_sha256()
         run.wait_until(lambda: row_of(sluice, mounted)["server"] != row["server"],

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -8,7 +9,10 @@
 #include <unistd.h>
 
 #include "fs/mount.h"
+#include "fs/mtable.h"
 #include "tests/unit/unit.h"
+
+enum { LET_GO_AFTER_US = 20000, LOCK_WAIT_MS = 60000 };
 
 static void test_options(void **state)
 {
@@ -74,12 +78,44 @@ static void test_bad_mount_points(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+static void *let_go(void *data)
+{
+	(void)usleep(LET_GO_AFTER_US);
+	(void)close(*(int *)data);
+	return NULL;
+}
+
+/* A killed holder's lock outlives the news of its death a little; a living one keeps its own. */
+static void test_lock_waits_for_a_predecessor(void **state)
+{
+	(void)state;
+	struct err err = {0};
+	char dir[] = "/tmp/sluice-mtable-XXXXXX";
+	assert_non_null(mkdtemp(dir));
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	int held = -1, lock = -1;
+	assert_ok(mtable_lock(fd, 0, &held, &err), &err);
+	assert_int_equal(mtable_lock(fd, 0, &lock, &err), -EBUSY);
+	assert_string_equal(err.text, "the mount has a holder already");
+	assert_int_equal(mtable_lock(fd, 1, &lock, NULL), -EBUSY);
+	pthread_t thread;
+	assert_int_equal(pthread_create(&thread, NULL, let_go, &held), 0);
+	assert_ok(mtable_lock(fd, LOCK_WAIT_MS, &lock, &err), &err);
+	(void)pthread_join(thread, NULL);
+	(void)close(lock);
+	assert_int_equal(unlinkat(fd, "lock", 0), 0);
+	(void)close(fd);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_unknown_options_are_named),
 		cmocka_unit_test(test_bad_mount_points),
+		cmocka_unit_test(test_lock_waits_for_a_predecessor),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
