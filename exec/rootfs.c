@@ -193,6 +193,7 @@ int rootfs_resolve(int root, const char *path, bool keep_last, rootfs_stop_fn st
 	};
 	if ((r = buf_puts(&w.left, path)) < 0 || (r = buf_puts(&w.done, "")) < 0)
 		return err_set(err, r == -E2BIG ? -ENAMETOOLONG : r, "resolve %s", path);
+	w.missing = stop && stop("/", arg);
 	while (resolving_next(&w, name, &r)) {
 		if (strcmp(name, ".") == 0)
 			continue;
@@ -217,6 +218,7 @@ int rootfs_resolve(int root, const char *path, bool keep_last, rootfs_stop_fn st
 }
 
 static const struct rootfs_owner root_owner = {.mode = 0755};
+static const struct rootfs_owner root_file = {.mode = 0644};
 
 static int owner_set(int fd, const struct rootfs_owner *owner)
 {
@@ -313,6 +315,6 @@ int rootfs_create(int root, const char *path, const struct rootfs_owner *owner, 
 	*name++ = '\0';
 	r = mkdirs_real(root, real[0] ? real : top, &above, &dir);
 	if (r == 0)
-		r = create_name(dir, name, owner ? owner : &root_owner);
+		r = create_name(dir, name, owner ? owner : &root_file);
 	return r < 0 ? err_set(err, r, "make the file %s", path) : 0;
 }

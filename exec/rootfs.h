@@ -69,7 +69,7 @@ int rootfs_mkdirs(int root, const char *path, const struct rootfs_owner *owner, 
 		  struct err *err);
 
 /*
- * Makes an empty file, and its parents as rootfs_mkdirs does. Anything but a
+ * Makes an empty file (NULL: root's, 0644), and its parents, which are 0755. Anything but a
  * directory that is there already stays as it is; -EISDIR for a directory.
  */
 int rootfs_create(int root, const char *path, const struct rootfs_owner *owner, struct err *err);
