@@ -26,7 +26,8 @@ static bool equal_member(const struct oci_member *m, const void *a, const void *
 	if (oci_slot_present(a, m) != oci_slot_present(b, m) || n != oci_slot_count(b, m))
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		if (m->shape == OCI_MAP && strcmp(oci_slot_key(a, m, i), oci_slot_key(b, m, i)))
+		if (m->shape == OCI_MAP &&
+		    strcmp(oci_slot_key(a, m, i), oci_slot_key(b, m, i)) != 0)
 			return false;
 		if (!equal_one(m, a, b, i))
 			return false;

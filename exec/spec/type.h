@@ -19,7 +19,7 @@
 #include "base/err.h"
 
 enum {
-	OCI_JSON_MAX = 16 << 20, /* bytes of a document */
+	OCI_JSON_MAX = 8 << 20,  /* bytes of a document */
 	OCI_DEPTH_MAX = 128,	 /* objects and arrays within each other */
 };
 
@@ -123,6 +123,7 @@ bool oci_value_equal(const struct oci_type *type, const void *a, const void *b);
  * Lays src over dst: what is present in src replaces what dst has, except that
  * objects are merged member by member and maps key by key, unknown members
  * likewise. Lists are replaced as a whole; what is absent in src stays. src is
- * unchanged and nothing is shared. -ENOMEM: dst is as it was.
+ * unchanged and nothing is shared. What was borrowed from dst is gone, though
+ * dst itself stays where it is. -ENOMEM: dst is as it was.
  */
 int oci_value_merge(const struct oci_type *type, void *dst, const void *src);

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/num.h"
+#include "exec/spec/oci.h"
 #include "fetcher/challenge.h"
 #include "fetcher/hosts_priv.h"
 #include "fetcher/indexer.h"
@@ -454,6 +455,98 @@ static void test_archive(void **state)
 	}
 }
 
+/* ---- the runtime-spec ---- */
+
+/* Whatever is read is copied, laid over another, and written. */
+static int run_oci(const struct input *in, struct err *err)
+{
+	AUTO_FINISH(buf) struct buf text = buf_make(OUT_MAX);
+	AUTO(oci_config) struct oci_config *config = NULL;
+	AUTO(oci_config) struct oci_config *over = NULL;
+	int r = oci_config_parse((const char *)in->data, in->n, &config, err);
+	if (r < 0)
+		return r;
+	over = oci_config_clone(config);
+	if (!over || oci_config_set_hostname(over, "over") < 0)
+		return -ENOMEM;
+	if ((r = oci_config_merge(config, over)) < 0 ||
+	    (r = oci_config_emit(config, &text, err)) < 0)
+		return r;
+	made_bytes(text.data, text.len);
+	return 0;
+}
+
+/* A change that fails leaves what was there: 0 while it holds. */
+static int build_process(struct oci_process *process)
+{
+	int r = oci_process_add_args(process, "sh");
+	if (r < 0)
+		return r;
+	r = oci_process_add_args(process, "-c");
+	if (r < 0) {
+		assert_int_equal(process->n_args, 1);
+		assert_string_equal(process->args[0], "sh");
+		return r;
+	}
+	r = oci_process_set_cwd(process, "/");
+	if (r == 0 && (r = oci_process_set_cwd(process, "/home")) < 0)
+		assert_string_equal(process->cwd, "/");
+	return r;
+}
+
+static int build_maps(struct oci_config *config)
+{
+	int r = oci_config_put_annotations(config, "b", "1");
+	if (r == 0 && (r = oci_config_put_annotations(config, "b", "2")) < 0)
+		assert_string_equal(oci_config_get_annotations(config, "b"), "1");
+	if (r == 0 && (r = oci_config_put_annotations(config, "a", "3")) < 0)
+		assert_null(oci_config_get_annotations(config, "a"));
+	if (r < 0)
+		return r;
+	struct oci_linux *linux = oci_config_need_linux(config);
+	if (!linux || !oci_linux_put_net_devices(linux, "eth0"))
+		return -ENOMEM;
+	struct oci_linux_namespace *ns = oci_linux_add_namespaces(linux);
+	if (!ns) {
+		assert_int_equal(linux->n_namespaces, 0);
+		return -ENOMEM;
+	}
+	return oci_linux_namespace_set_type(ns, "pid");
+}
+
+static int run_build(const struct input *in, struct err *err)
+{
+	(void)in;
+	AUTO_FINISH(buf) struct buf text = buf_make(OUT_MAX);
+	AUTO(oci_config) struct oci_config *config = oci_config_create();
+	struct oci_process *process = config ? oci_config_need_process(config) : NULL;
+	struct oci_process_user *user = process ? oci_process_need_user(process) : NULL;
+	int r;
+	if (!user)
+		return -ENOMEM;
+	if ((r = build_process(process)) < 0 ||
+	    (r = oci_process_user_add_additional_gids(user, 7)) < 0 ||
+	    (r = oci_process_need_env(process)) < 0 || (r = build_maps(config)) < 0 ||
+	    (r = oci_config_emit(config, &text, err)) < 0)
+		return r;
+	made_bytes(text.data, text.len);
+	return 0;
+}
+
+static void test_oci(void **state)
+{
+	(void)state;
+	static const char plain[] =
+		"{\"process\":{\"args\":[\"sh\"],\"oomScoreAdj\":7},\"annotations\":{\"b\":\"2\",\"a\":\"1\"},"
+		"\"linux\":{\"netDevices\":{\"a\":{}},\"x\":[1,{}]},\"hostname\":\"a name of some length\"}";
+	/* Where a string has escapes and no memory is left, jansson (2.14) ends the process. */
+	torture_spare_jansson(true);
+	torture_corpus(run_oci, "oci");
+	torture_spare_jansson(false);
+	torture_run(run_oci, &(struct input){"plain", (const uint8_t *)plain, sizeof(plain) - 1});
+	torture_run(run_build, &(struct input){.name = "built"});
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -465,6 +558,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_seek),
 		cmocka_unit_test(test_toc),
 		cmocka_unit_test(test_archive),
+		cmocka_unit_test(test_oci),
 	};
 	if (argc != 2)
 		return 2;

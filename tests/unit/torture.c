@@ -12,7 +12,7 @@
 /* The tests that use this have one thread. */
 static struct {
 	size_t left; /* until the failure; 0: not armed */
-	bool on, in_jansson;
+	bool on, in_jansson, spare_jansson;
 	enum torture_hit hit;
 	long live;
 } torture;
@@ -36,6 +36,8 @@ void __wrap_free(void *p);
 
 static bool refuse(void)
 {
+	if (torture.in_jansson && torture.spare_jansson)
+		return false;
 	if (torture.left == 0 || --torture.left > 0)
 		return false;
 	if (torture.hit == TORTURE_NONE)
@@ -155,6 +157,11 @@ void torture_arm(size_t nth, bool on)
 	torture.left = nth;
 	torture.on = on;
 	torture.hit = TORTURE_NONE;
+}
+
+void torture_spare_jansson(bool on)
+{
+	torture.spare_jansson = on;
 }
 
 enum torture_hit torture_hit(void)

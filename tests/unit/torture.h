@@ -16,6 +16,9 @@ void torture_begin(void);
 /* The nth allocation from now fails, 1 being the next, and with `on` all after it. 0: none. */
 void torture_arm(size_t nth, bool on);
 
+/* With `on`, jansson's allocations count for nothing and never fail. */
+void torture_spare_jansson(bool on);
+
 /* Which allocation was the first to fail since torture_arm(). */
 enum torture_hit { TORTURE_NONE, TORTURE_OURS, TORTURE_JANSSON };
 enum torture_hit torture_hit(void);
