@@ -39,3 +39,18 @@ int base64_decode(const char *text, size_t n, size_t max, char **ret, size_t *re
 	*ret = steal_ptr(&out);
 	return 0;
 }
+
+int base64_encode(const void *data, size_t n, struct buf *out)
+{
+	size_t len = (n + 2) / 3 * 4;
+	if (n > INT_MAX / 4 * 3 - 2)
+		return -E2BIG;
+	int r = buf_reserve(out, len);
+	if (r < 0)
+		return r;
+	AUTO_FREE unsigned char *text = malloc(len + 1);
+	if (!text)
+		return -ENOMEM;
+	(void)EVP_EncodeBlock(text, data, (int)n);
+	return buf_append(out, text, len);
+}

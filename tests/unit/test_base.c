@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "base/base64.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -208,9 +209,30 @@ static void test_deadlines(void **state)
 	assert_int_equal(deadline_in_ms(0), 0);
 }
 
+static void test_base64(void **state)
+{
+	(void)state;
+	static const char *const texts[] = {"", "AA==", "AP8=", "AP8Q", "AP8QgA=="};
+	static const unsigned char bytes[] = {0x00, 0xff, 0x10, 0x80};
+	for (size_t n = 0; n < ARRAY_LEN(texts); n++) {
+		AUTO_FINISH(buf) struct buf out = buf_make(8);
+		AUTO_FREE char *back = NULL;
+		size_t n_back = 99;
+		assert_int_equal(base64_encode(bytes, n, &out), 0);
+		assert_string_equal(buf_str(&out), texts[n]);
+		assert_int_equal(base64_decode(buf_str(&out), out.len, 8, &back, &n_back), 0);
+		assert_int_equal(n_back, n);
+		assert_memory_equal(back, bytes, n);
+	}
+	AUTO_FINISH(buf) struct buf tight = buf_make(7);
+	assert_int_equal(base64_encode(bytes, 4, &tight), -E2BIG);
+	assert_int_equal(tight.len, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_base64),
 		cmocka_unit_test(test_err_is_tame),
 		cmocka_unit_test(test_err_keeps_the_reason), cmocka_unit_test(test_buf_bound),
 		cmocka_unit_test(test_sizes),		     cmocka_unit_test(test_htab),
