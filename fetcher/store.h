@@ -116,8 +116,9 @@ struct store_gc_result {
  * Removes temporaries of dead processes, what has been in quarantine for a
  * week, layers no image names and nobody has open, blobs nothing names; with
  * `all`, also every image that is not in use (see store_image_hold()), and all
- * of the quarantine. Nothing younger than min_age_sec goes. Recounts the usage
- * and brings it under the budget. What is kept is what images/<name>/image.json
+ * of the quarantine. Nothing younger than min_age_sec goes, and nothing for want
+ * of a name while an image is being prepared. Recounts the usage, unless a layer
+ * is in the making, and brings it under the budget. What is kept is what images/<name>/image.json
  * says: {"manifest": digest, "config": digest, "layers": [digest, …], "blobs":
  * [digest, …]}. -EBADMSG when one cannot be read: nothing it may need is removed.
  */

@@ -3,8 +3,8 @@
  * Who keeps what: an image is kept by being there (without `all`) or by being
  * in use; layers and blobs by the images that name them, by being open or
  * worked on, or by being younger than min_age, which covers what was fetched
- * for an image that is not written yet. When one image cannot be read, nothing
- * is removed on the ground that no image names it.
+ * for an image that is not written yet. When one image cannot be read, or is
+ * being prepared, nothing is removed on the ground that no image names it.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -32,6 +32,7 @@ struct gc {
 	struct store_gc_result result;
 	uint64_t now;
 	struct htab keep;  /* struct keep, owned */
+	bool under_way;	   /* an image is being prepared, and does not say yet what it needs */
 	bool sha512;	   /* of the blob directory being walked */
 };
 
@@ -105,19 +106,10 @@ static int gc_remove_plain(struct gc *gc, int dirfd, const char *name, struct er
 	return r;
 }
 
-/* Whether a directory in tmp/ belongs to a layer that somebody is making. */
-static bool tmp_is_locked(int dirfd, const char *name)
-{
-	char path[NAME_MAX + sizeof("/data")];
-	(void)snprintf(path, sizeof(path), "%s/data", name);
-	AUTO_CLOSE int fd = openat(dirfd, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	return fd >= 0 && ofd_lock(fd, F_WRLCK, 0, 0) == -EAGAIN;
-}
-
 static int gc_tmp(void *data, int dirfd, const char *name, struct err *err)
 {
 	struct gc *gc = data;
-	if (!gc_is_old(gc, dirfd, name, gc->options->min_age_sec) || tmp_is_locked(dirfd, name))
+	if (!gc_is_old(gc, dirfd, name, gc->options->min_age_sec) || store_tmp_is_live(dirfd, name))
 		return 0;
 	return gc_remove_plain(gc, dirfd, name, err);
 }
@@ -170,7 +162,10 @@ static int gc_image(void *data, int dirfd, const char *name, struct err *err)
 	int r = store_image_names(gc->store, name, keep_add, gc, err);
 	if (r == -EBADMSG)
 		return err_prefix(err, r, "what layers are needed is unknown, run fsck --repair");
-	return r == -ENOENT ? 0 : r;
+	if (r != -ENOENT)
+		return r;
+	gc->under_way = true;
+	return 0;
 }
 
 /* With `all`, what a reference was goes with the image that it was; images keep their manifests. */
@@ -192,7 +187,7 @@ static int gc_layer(void *data, int dirfd, const char *name, struct err *err)
 	struct gc *gc = data;
 	struct digest digest;
 	uint64_t bytes = 0;
-	if (!store_entry_parse(name, &digest) || keep_has(gc, &digest, true) ||
+	if (gc->under_way || !store_entry_parse(name, &digest) || keep_has(gc, &digest, true) ||
 	    !gc_is_old(gc, dirfd, name, gc->options->min_age_sec))
 		return 0;
 	int r = store_remove_layer(gc->store, name, gc->options->dry_run, &bytes, err);
@@ -207,7 +202,7 @@ static int gc_blob(void *data, int dirfd, const char *name, struct err *err)
 	int n = snprintf(text, sizeof(text), "%s:%s", gc->sha512 ? "sha512" : "sha256", name);
 	if (n < 0 || (size_t)n >= sizeof(text) || digest_parse(text, &digest, NULL) < 0)
 		return 0;
-	if (keep_has(gc, &digest, false) ||
+	if (gc->under_way || keep_has(gc, &digest, false) ||
 	    !gc_is_old(gc, dirfd, name, gc->options->min_age_sec))
 		return 0;
 	return gc_remove_plain(gc, dirfd, name, err);

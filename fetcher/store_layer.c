@@ -347,6 +347,11 @@ int store_layer_fill_windows(struct store_layer *layer, size_t first, size_t end
 	return 0;
 }
 
+void store_layer_touch(struct store_layer *layer)
+{
+	(void)futimens(layer->dirfd, NULL);
+}
+
 void store_layer_counts(const struct store_layer *layer, struct store_layer_counts *ret)
 {
 	struct store_layer_counts counts = {

@@ -100,6 +100,12 @@ DEFINE_CLEANUP(store_layer_new, store_layer_new_destroy);
 const struct seek *store_layer_seek(const struct store_layer *layer);
 const struct store_layer_info *store_layer_info(const struct store_layer *layer);
 
+/*
+ * Makes the layer young again, for gc: it is about to be needed by an image that does not name
+ * it yet. Best effort.
+ */
+void store_layer_touch(struct store_layer *layer);
+
 /* Opens tree.erofs: a descriptor the caller closes. -ENOENT when the layer has no tree. */
 int store_layer_tree(struct store_layer *layer, int *ret_fd, struct err *err);
 /* Adds a tree to a layer that has none (committed; an existing one stays). */

@@ -85,10 +85,25 @@ bool store_make_room(struct store *store, uint64_t n);
 /* Seconds of the real-time clock. */
 uint64_t store_now_sec(void);
 
-/* Counts the bytes of all layers anew and sets the counter. Exact while nobody fills or evicts. */
+/*
+ * Counts the bytes of all layers anew and sets the counter, unless a layer is in the making:
+ * what its maker has counted so far, nobody else knows. Exact while nobody fills or evicts.
+ */
 int store_recount(struct store *store, struct err *err);
 /* Only counts. */
 int store_count_layers(struct store *store, uint64_t *ret, struct err *err);
+
+/* The names below tmp/ that store_tmp_dir() gives. */
+#define STORE_WORK_PREFIX "work-"
+
+/* Layers in the making, and what is left of those whose makers died. */
+struct store_work {
+	uint64_t live;	    /* of a process that lives */
+	uint64_t bytes_max; /* that all of them may have counted in the usage */
+};
+int store_count_work(struct store *store, struct store_work *ret, struct err *err);
+/* Whether a directory in tmp/ belongs to somebody who lives. */
+bool store_tmp_is_live(int dirfd, const char *name);
 
 /* Calls fn for each name in a directory (not "." and ".."), until it returns non-zero. */
 typedef int (*store_name_fn)(void *data, int dirfd, const char *name, struct err *err);

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "fetcher/store_layer_priv.h"
+
+enum { WORK_AHEAD_MAX = 1 << 20 }; /* a maker counts a piece before it writes it */
 
 int store_each(int dirfd, store_name_fn fn, void *data, struct err *err)
 {
@@ -61,14 +65,52 @@ int store_count_layers(struct store *store, uint64_t *ret, struct err *err)
 	return 0;
 }
 
+bool store_tmp_is_live(int dirfd, const char *name)
+{
+	char path[NAME_MAX + sizeof("/data")];
+	(void)snprintf(path, sizeof(path), "%s/data", name);
+	AUTO_CLOSE int fd = openat(dirfd, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	return fd >= 0 && ofd_lock(fd, F_WRLCK, 0, 0) == -EAGAIN;
+}
+
+static int count_work(void *data, int dirfd, const char *name, struct err *err)
+{
+	struct store_work *work = data;
+	char path[NAME_MAX + sizeof("/data")];
+	struct stat st;
+	(void)err;
+	if (strncmp(name, STORE_WORK_PREFIX, strlen(STORE_WORK_PREFIX)) != 0)
+		return 0;
+	(void)snprintf(path, sizeof(path), "%s/data", name);
+	if (fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		work->bytes_max += (uint64_t)st.st_size + WORK_AHEAD_MAX;
+	work->live += store_tmp_is_live(dirfd, name);
+	return 0;
+}
+
+int store_count_work(struct store *store, struct store_work *ret, struct err *err)
+{
+	struct store_work work = {0};
+	int r = store_each(store->dirs[STORE_DIR_TMP], count_work, &work, err);
+	if (r < 0)
+		return r;
+	*ret = work;
+	return 0;
+}
+
 int store_recount(struct store *store, struct err *err)
 {
 	uint64_t bytes;
+	struct store_work work;
 	/* The first look at a layer may drop what a reboot lost: only the second one counts. */
 	int r = store_count_layers(store, &bytes, err);
 	if (r < 0)
 		return r;
 	int64_t before = atomic_load(&store->counter->bytes);
+	/* In this order: who begins from here on adds to what was before. */
+	r = store_count_work(store, &work, err);
+	if (r < 0 || work.live > 0)
+		return r;
 	r = store_count_layers(store, &bytes, err);
 	if (r < 0)
 		return r;

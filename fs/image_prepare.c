@@ -19,6 +19,7 @@
 
 enum {
 	PREPARE_TIMEOUT_MS = 60000, /* default for one small request */
+	PREPARE_TRIES = 3,	    /* where another process removes layers meanwhile */
 	BUNDLE_WINDOWS_MAX = 1 << 30, /* of one layer, where they are taken whole */
 };
 
@@ -248,8 +249,10 @@ static int bundle_install_layer(struct prepare *p, const struct bundle *bundle, 
 	bundle_layer(bundle, i, &head);
 	if (!digest_equal(&head.digest, &desc->digest))
 		return err_say(err, -EBADMSG, "the index names other layers than the manifest");
-	if (store_layer_open(store, &desc->digest, &have, err) == 0)
+	if (store_layer_open(store, &desc->digest, &have, err) == 0) {
+		store_layer_touch(have);
 		return layer_check_diff_id(have, &p->config.diff_ids[i], err);
+	}
 	int r = bundle_layer_seek(bundle, i, &seek, err);
 	if (r < 0)
 		return r;
@@ -408,6 +411,8 @@ static int merge_layer(struct prepare *p, struct tree *tree, size_t i, struct tr
 	const struct digest *digest = &p->image.manifest.layers.items[i].digest;
 	char hex[DIGEST_STR_MAX];
 	int r = store_layer_open(p->request->store, digest, &layer, err);
+	if (r == -ENOENT)
+		r = -ESTALE;
 	if (r == 0)
 		r = store_layer_tree(layer, &fd, err);
 	if (r == 0)
@@ -479,10 +484,13 @@ static int prepare_all(struct prepare *p, struct err *err)
 	if (r < 0)
 		return r;
 	r = p->request->index_use == IMAGE_INDEX_ANY ? prepare_bundle(p, err) : 0;
-	if (r == 0) {
+	/* Until an image names them, gc may take layers that were just made, or found. */
+	for (int tries = 0; r == 0 || (r == -ESTALE && tries < PREPARE_TRIES); tries++) {
 		r = prepare_layers(p, err);
 		if (r == 0)
 			r = prepare_merge(p, err);
+		if (r == 0)
+			break;
 	}
 	return r < 0 ? r : prepare_record(p, err);
 }

@@ -52,6 +52,7 @@ static int layer_is_ready(const struct layer_prepare *job, struct err *why, stru
 	if (store_layer_open(job->request->store, &job->desc->digest, &layer, &ignored) < 0 ||
 	    store_layer_tree(layer, &fd, &ignored) < 0 || erofs_open(fd, &tree, why) < 0)
 		return 0;
+	store_layer_touch(layer);
 	int r = layer_check_diff_id(layer, job->diff_id, err);
 	return r < 0 ? r : 1;
 }
