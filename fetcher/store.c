@@ -265,6 +265,9 @@ static int budget_default(struct store *store, struct err *err)
 	if (fstatvfs(store->fd, &vfs) < 0)
 		return err_set(err, -errno, "ask for the free space of %s", store->path);
 	uint64_t free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	/* A tmpfs without a limit, and some that are on the network, say that they have nothing. */
+	if (vfs.f_blocks == 0)
+		free_bytes = 2 * GIB(BUDGET_GIB_MAX);
 	store->budget = u64_min(GIB(BUDGET_GIB_MAX), (free_bytes + store_usage_bytes(store)) / 2);
 	return 0;
 }
@@ -454,7 +457,7 @@ int store_tmp_dir(struct store *store, char *ret_name, int *ret_fd, struct err *
 		uint64_t salt;
 		if (getrandom(&salt, sizeof(salt), 0) != (ssize_t)sizeof(salt))
 			return err_set(err, -errno, "make a directory in %s/tmp", store->path);
-		(void)snprintf(ret_name, NAME_MAX + 1, "work-%016llx", (unsigned long long)salt);
+		(void)snprintf(ret_name, NAME_MAX + 1, STORE_WORK_PREFIX "%016llx", (unsigned long long)salt);
 		if (mkdirat(tmp, ret_name, 0700) < 0) {
 			if (errno == EEXIST)
 				continue;

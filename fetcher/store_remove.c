@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "fetcher/store_layer_priv.h"
 
-enum { IMAGE_NAMES_MAX = 4096 /* layers and blobs that one image may name */ };
+enum {
+	IMAGE_NAMES_MAX = 4096, /* layers and blobs that one image may name */
+	REMOVE_TRIES = 8,	/* names in tmp/ */
+	REMOVE_NAME_MAX = 32,
+};
 
 static int disk_bytes_file(void *data, int dirfd, const char *name, struct err *err)
 {
@@ -30,22 +36,36 @@ uint64_t store_disk_bytes(int dirfd, const char *name)
 	return bytes;
 }
 
+/* Moves an entry to a name of its own in tmp/. No directory is made for it: the disk may be full. */
+static int remove_aside(struct store *store, enum store_dir from, const char *name,
+			char ret_aside[static REMOVE_NAME_MAX], struct err *err)
+{
+	for (int i = 0; i < REMOVE_TRIES; i++) {
+		uint64_t salt;
+		if (getrandom(&salt, sizeof(salt), 0) != (ssize_t)sizeof(salt))
+			break;
+		(void)snprintf(ret_aside, REMOVE_NAME_MAX, "gone-%016llx", (unsigned long long)salt);
+		if (renameat2(store->dirs[from], name, store->dirs[STORE_DIR_TMP], ret_aside,
+			      RENAME_NOREPLACE) == 0)
+			return 0;
+		if (errno != EEXIST)
+			break;
+	}
+	return err_set(err, -errno, "remove %s", name);
+}
+
 /* The name goes first, in one step; a crash leaves a temporary that the next gc removes. */
 static int remove_entry(struct store *store, enum store_dir from, const char *name, bool dry_run,
 			uint64_t *ret_freed, struct err *err)
 {
-	char aside[NAME_MAX + 1];
-	AUTO_CLOSE int fd = -1;
+	char aside[REMOVE_NAME_MAX];
 	uint64_t bytes = store_disk_bytes(store->dirs[from], name);
 	if (!dry_run) {
-		int r = store_tmp_dir(store, aside, &fd, err);
+		int r = remove_aside(store, from, name, aside, err);
+		if (r == 0)
+			r = tree_remove(store->dirs[STORE_DIR_TMP], aside, err);
 		if (r < 0)
 			return r;
-		if (renameat(store->dirs[from], name, fd, name) < 0)
-			r = err_set(err, -errno, "remove %s", name);
-		int removed = tree_remove(store->dirs[STORE_DIR_TMP], aside, r < 0 ? NULL : err);
-		if (r < 0 || removed < 0)
-			return r < 0 ? r : removed;
 	}
 	*ret_freed = bytes;
 	return 0;
@@ -71,6 +91,9 @@ static int remove_lock(int dirfd, const char *name, const char *file, uint64_t s
 static int remove_lock_work(struct store *store, const char *name, int *ret_fd, struct err *err)
 {
 	int r = store_trylock(store, name, ret_fd, err);
+	/* A lock that the full disk has no room for is nobody's. */
+	if (r == -ENOSPC || r == -EDQUOT)
+		return 0;
 	return r == -EAGAIN ? err_set(err, -EBUSY, "remove %s", name) : r;
 }
 
