@@ -13,12 +13,8 @@ _Static_assert(sizeof(struct mount_stats) % sizeof(_Atomic uint64_t) == 0,
 int mount_stats_map(int dirfd, struct mount_stats **ret, struct err *err)
 {
 	AUTO_CLOSE int fd = openat(dirfd, "stats", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	uint64_t size = 0;
-	int r = fd < 0 ? -errno : file_size(fd, &size);
-	/* Never smaller: others may have it mapped. */
-	if (r == 0 && size < sizeof(struct mount_stats) &&
-	    ftruncate(fd, (off_t)sizeof(struct mount_stats)) < 0)
-		r = -errno;
+	/* With its blocks: to write into a hole of a mapped file on a full disk would be SIGBUS. */
+	int r = fd < 0 ? -errno : -posix_fallocate(fd, 0, sizeof(struct mount_stats));
 	if (r < 0)
 		return err_set(err, r, "open the counters");
 	void *map = mmap(NULL, sizeof(struct mount_stats), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
