@@ -161,7 +161,7 @@ int devices_mount(const char *tree, const char *devices_dir, size_t n, const cha
 	/* Without file-backed mounts the kernel looks for a block device. */
 	if (r == -ENOTBLK)
 		return err_say(err, -EOPNOTSUPP,
-			       "this kernel cannot mount EROFS from a file (Linux 6.12 can); use --fs=fuse");
+			       "this kernel cannot mount EROFS from a file of the store (Linux 6.12 can, but not from a tmpfs); use --fs=fuse");
 	if (r < 0)
 		return err_set(err, r, "have the kernel open the image's metadata");
 	mount_fd = fsmount(context, FSMOUNT_CLOEXEC, mount_attributes(flags));
