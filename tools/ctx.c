@@ -90,6 +90,14 @@ void ctx_finish(struct ctx *c)
 	free(c->run_dir);
 }
 
+int ctx_say_full(const struct ctx *c, int r, struct err *err)
+{
+	if (r != -ENOSPC && r != -EDQUOT)
+		return r;
+	return err_prefix(err, r, "the store%s%s is full, free some space or run 'sluice gc'",
+			  c->store ? " " : "", c->store ? store_path(c->store) : "");
+}
+
 int ctx_store(struct ctx *c, struct store **ret, struct err *err)
 {
 	if (!c->store) {
@@ -105,7 +113,7 @@ int ctx_store(struct ctx *c, struct store **ret, struct err *err)
 		struct store_config config = {.path = path, .budget_bytes = c->budget};
 		r = path ? store_open(&config, &c->store, err) : err_set(err, -ENOMEM, "open the store");
 		if (r < 0)
-			return r;
+			return ctx_say_full(c, r, err);
 	}
 	*ret = c->store;
 	return 0;
@@ -303,8 +311,7 @@ int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct ori
 		.timeout_ms = c->timeout_ms,
 	};
 	r = image_prepare(&request, ret_manifest, err);
-	if (r == -ENOSPC || r == -EDQUOT)
-		return err_prefix(err, r, "%s: the store %s is full, free some space or run 'sluice gc'",
-				  name, store_path(store));
-	return r < 0 ? err_prefix(err, r, "%s", name) : 0;
+	if (r < 0)
+		return err_prefix(err, ctx_say_full(c, r, err), "%s", name);
+	return 0;
 }

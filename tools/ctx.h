@@ -62,6 +62,9 @@ int ctx_start(struct ctx *ctx, struct err *err);
 void ctx_finish(struct ctx *ctx);
 
 int ctx_store(struct ctx *ctx, struct store **ret, struct err *err);
+
+/* Passes r on; an error that comes of a full disk gets in front what to do about the store. */
+int ctx_say_full(const struct ctx *ctx, int r, struct err *err);
 int ctx_pool(struct ctx *ctx, struct fetch_pool **ret, struct err *err);
 
 /* The directory of the mount table: /run/sluice, or $XDG_RUNTIME_DIR/sluice; borrowed. */

@@ -293,7 +293,7 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 		return err_set(err, -ENOMEM, "mount %s", argv[0]);
 	r = mount_verb_enter(ctx, s, run_dir, &entry, &entry_fd, err);
 	if (r == 0)
-		r = mount_verb_start(ctx, s, &entry, entry_fd, err);
+		r = ctx_say_full(ctx, mount_verb_start(ctx, s, &entry, entry_fd, err), err);
 	if (r < 0 && entry.own_upper && entry.upper)
 		(void)tree_remove(AT_FDCWD, entry.upper, NULL);
 	if (r < 0 && entry.id[0] != '\0')
