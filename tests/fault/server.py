@@ -28,6 +28,7 @@ and the fault:
   reset                    TCP reset before any answer
   reset_after              reads n bytes of the request's body, keeps them, resets
   close                    the usual answer, then the connection is reset silently
+  gate                     the usual answer, once this threading.Event is set
 """
 
 import argparse
@@ -181,6 +182,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reset()
             return
         self.body = self.rfile.read(length)
+        if "gate" in self.rule:
+            self.rule["gate"].wait(STALL_SECONDS)
         if self.rule.get("raw") is not None:
             self.wfile.write(as_bytes(self.rule["raw"]))
             self.close_connection = True
