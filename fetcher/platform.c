@@ -103,12 +103,9 @@ char *platform_text(const struct platform *p, char out[static PLATFORM_TEXT_MAX]
 	return out;
 }
 
-/* What an index entry says of itself. False when it says nothing usable. */
-static bool platform_of(const struct descriptor *entry, struct platform *ret)
+static bool platform_make(const char *os, const char *arch, const char *variant,
+			  struct platform *ret)
 {
-	const char *os = json_string_value(json_object_get(entry->platform, "os"));
-	const char *arch = json_string_value(json_object_get(entry->platform, "architecture"));
-	const char *variant = json_string_value(json_object_get(entry->platform, "variant"));
 	if (!os || !arch || strlen(os) >= PLATFORM_PART_MAX || strlen(arch) >= PLATFORM_PART_MAX ||
 	    (variant && strlen(variant) >= PLATFORM_PART_MAX))
 		return false;
@@ -119,6 +116,14 @@ static bool platform_of(const struct descriptor *entry, struct platform *ret)
 		memcpy(ret->variant, variant, strlen(variant) + 1);
 	platform_normalise(ret);
 	return true;
+}
+
+/* What an index entry says of itself. False when it says nothing usable. */
+static bool platform_of(const struct descriptor *entry, struct platform *ret)
+{
+	return platform_make(json_string_value(json_object_get(entry->platform, "os")),
+			     json_string_value(json_object_get(entry->platform, "architecture")),
+			     json_string_value(json_object_get(entry->platform, "variant")), ret);
 }
 
 /* "v7" is 7, "" is 0; -1 for a variant that has no order. */
@@ -179,4 +184,19 @@ const struct descriptor *platform_choose(const struct platform *platform,
 	if (!best && ret_offers)
 		*ret_offers = platform_offers(entries);
 	return best;
+}
+
+int platform_check(const struct platform *platform, const struct image_config *config,
+		   struct err *err)
+{
+	char want[PLATFORM_TEXT_MAX], have[PLATFORM_TEXT_MAX];
+	struct platform is;
+	/* Of a configuration without a variant, as most are, any is believed. */
+	const char *variant = config->variant ? config->variant : platform->variant;
+	bool says = config->os && config->os[0] && config->architecture && config->architecture[0];
+	if (!says || !platform_make(config->os, config->architecture, variant, &is) ||
+	    platform_distance(platform, &is) >= 0)
+		return 0;
+	return err_say(err, -ENOENT, "there is no image for %s; it is one for %s, and no index",
+		       platform_text(platform, want), platform_text(&is, have));
 }

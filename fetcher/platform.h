@@ -30,6 +30,13 @@ int platform_parse(const char *text, struct platform *ret, struct err *err);
 char *platform_text(const struct platform *platform, char out[static PLATFORM_TEXT_MAX]);
 
 /*
+ * Whether an image of this configuration serves the platform, as platform_choose() would have it;
+ * what the configuration leaves out is not held against it. -ENOENT names both.
+ */
+int platform_check(const struct platform *platform, const struct image_config *config,
+		   struct err *err);
+
+/*
  * The entry of an index for a platform: the first that is it exactly, else the
  * first of the nearest lower variant (arm/v7 takes v6 and v5, amd64/v3 takes
  * v2 and plain amd64, …). An entry without a platform is taken only when it is

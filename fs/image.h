@@ -61,6 +61,7 @@ struct image_request {
 	const char *reference;		 /* canonical text, as store_tag_get() takes it */
 	const struct digest *pinned;	 /* the digest in the reference; NULL: none */
 	const struct platform *platform; /* NULL: this machine's */
+	bool platform_asked;		 /* for this one: an image of another, without an index, is refused */
 	enum image_index_use index_use;
 	const struct image_progress *progress; /* NULL: nobody listens */
 	uint64_t timeout_ms;		 /* of each small request */

@@ -136,13 +136,15 @@ struct prepare_task {
 	struct prepare *prepare;
 };
 
-static int prepare_config_run(struct task *task, struct err *err)
+static int prepare_config(struct prepare *p, struct err *err)
 {
-	struct prepare *p = container_of(task, struct prepare_task, task)->prepare;
 	const struct descriptor *desc = &p->image.manifest.config;
 	AUTO_FINISH(buf) struct buf bytes = buf_make(CONFIG_MAX);
 	struct err ignored;
 	int r = store_blob_get(p->request->store, &desc->digest, &bytes, &ignored);
+	if (r < 0 && !p->request->origin)
+		return err_say(err, -EHOSTUNREACH,
+			       "the image's configuration is not in the store, and nothing may be fetched");
 	if (r < 0) {
 		r = origin_blob(p->request->origin, desc, &bytes, deadline_in_ms(p->timeout_ms), err);
 		if (r < 0)
@@ -153,6 +155,11 @@ static int prepare_config_run(struct task *task, struct err *err)
 	if (r < 0)
 		return err_prefix(err, r, "read the image's configuration");
 	return store_blob_put(p->request->store, &desc->digest, bytes.data, bytes.len, err);
+}
+
+static int prepare_config_run(struct task *task, struct err *err)
+{
+	return prepare_config(container_of(task, struct prepare_task, task)->prepare, err);
 }
 
 static int prepare_referrers_run(struct task *task, struct err *err)
@@ -463,6 +470,16 @@ static int prepare_record(struct prepare *p, struct err *err)
 	return image_record_save(p->dir, record, err);
 }
 
+/* An index was asked for the platform; a manifest that the reference names itself was not. */
+static int prepare_check_platform(struct prepare *p, struct err *err)
+{
+	const struct image_request *request = p->request;
+	if (!request->platform_asked || !digest_equal(&p->image.top, &p->image.desc.digest))
+		return 0;
+	int r = p->config.json ? 0 : prepare_config(p, err);
+	return r < 0 ? r : platform_check(request->platform, &p->config, err);
+}
+
 static int prepare_all(struct prepare *p, struct err *err)
 {
 	struct store *store = p->request->store;
@@ -472,7 +489,7 @@ static int prepare_all(struct prepare *p, struct err *err)
 	if (r < 0)
 		return r;
 	if (prepare_is_done(p))
-		return 0;
+		return prepare_check_platform(p, err);
 	if (!p->request->origin)
 		return err_say(err, -EHOSTUNREACH,
 			       "the image is not complete in the store, and nothing may be fetched");
@@ -481,6 +498,8 @@ static int prepare_all(struct prepare *p, struct err *err)
 		r = image_dir_open(store, digest, true, &p->dir, err);
 	if (r == 0)
 		r = prepare_fetch_sides(p, err);
+	if (r == 0)
+		r = prepare_check_platform(p, err);
 	if (r < 0)
 		return r;
 	r = p->request->index_use == IMAGE_INDEX_ANY ? prepare_bundle(p, err) : 0;

@@ -86,6 +86,19 @@ class TestNames:
         sluice.refuses("mount", f"oci:{layout.place}", target, "--platform", "plan9/mips",
                        words="plan9/mips")
 
+    def test_another_platform_without_an_index(self, sluice, target, layout):
+        """Asked for, it is refused, also when the image is in the store; by itself it mounts."""
+        other = "arm64" if images.ARCHITECTURE != "arm64" else "amd64"
+        layout.tag(layout.manifest([layers.top()]))
+        image, asked = f"oci:{layout.place}", f"--platform=linux/{other}"
+        words = [f"there is no image for linux/{other}", f"one for linux/{images.ARCHITECTURE}"]
+        sluice.refuses("mount", image, target, asked, words=words)
+        sluice.mount(image, f"--platform=linux/{images.ARCHITECTURE}")
+        sluice.refuses("mount", image, target, asked, words=words)
+        layout.entries.clear()
+        layout.tag(layout.manifest([layers.top()], architecture=other))
+        sluice.mount(image)
+
     def test_wrong_credentials(self, sluice, target, token_registry, good):
         image = token_registry.push(f"oci:{good.place}:latest", "bad/login:latest")
         token_registry.write_credentials(sluice.home, password="wrong")

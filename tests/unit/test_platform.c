@@ -148,12 +148,45 @@ static void test_offers(void **state)
 	assert_null(platform_choose(&want, &many, NULL));
 }
 
+static void test_check(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *want, *os, *arch, *variant;
+		const char *why; /* NULL: it serves */
+	} cases[] = {
+		{"linux/amd64", "linux", "amd64", NULL, NULL},
+		{"linux/amd64", "linux", "x86_64", NULL, NULL},
+		{"linux/amd64/v3", "linux", "amd64", NULL, NULL},
+		{"linux/amd64/v3", "linux", "amd64", "v2", NULL},
+		{"linux/arm/v7", "linux", "arm", "v6", NULL},
+		{"linux/arm64", "linux", "arm64", "v8", NULL},
+		{"linux/arm64", NULL, "amd64", NULL, NULL},
+		{"linux/arm64", "linux", "", NULL, NULL},
+		{"linux/arm64", "linux", "amd64", NULL, "for linux/arm64; it is one for linux/amd64"},
+		{"linux/arm/v6", "linux", "arm", "v7", "for linux/arm/v6; it is one for linux/arm/v7"},
+		{"linux/amd64", "windows", "amd64", NULL, "it is one for windows/amd64"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct err err = {0};
+		struct platform p;
+		char *os = (char *)(uintptr_t)cases[i].os, *arch = (char *)(uintptr_t)cases[i].arch;
+		const struct image_config config = {
+			.os = os, .architecture = arch, .variant = (char *)(uintptr_t)cases[i].variant};
+		assert_ok(platform_parse(cases[i].want, &p, &err), &err);
+		if (cases[i].why)
+			assert_err(platform_check(&p, &config, &err), -ENOENT, &err, cases[i].why);
+		else
+			assert_ok(platform_check(&p, &config, &err), &err);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),  cmocka_unit_test(test_native),
 		cmocka_unit_test(test_parse_refuses), cmocka_unit_test(test_choose),
-		cmocka_unit_test(test_offers),
+		cmocka_unit_test(test_offers), cmocka_unit_test(test_check),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
