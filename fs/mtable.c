@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -178,18 +179,27 @@ int mtable_remove(const char *run_dir, const char *id, struct err *err)
 	return r < 0 ? r : tree_remove(table, id, err);
 }
 
-static int each_entry(int table, const char *name, mtable_fn fn, void *data)
+struct each {
+	mtable_fn fn;
+	void *data;
+};
+
+static int each_entry(void *data, int table, const char *name)
 {
+	const struct each *each = data;
 	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {0};
 	AUTO_CLOSE int fd = openat(table, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct err ignored;
 	/* Being made, or being removed, just now. */
 	if (fd < 0 || mtable_load(fd, &entry, &ignored) < 0 || strcmp(entry.id, name) != 0)
 		return 0;
-	return fn(data, fd, &entry);
+	return each->fn(each->data, fd, &entry);
 }
 
-int mtable_each(const char *run_dir, mtable_fn fn, void *data, struct err *err)
+/* What is done with each name; table is open for reading. A non-zero result ends the walk. */
+typedef int (*table_name_fn)(void *data, int table, const char *name);
+
+static int table_walk(const char *run_dir, table_name_fn fn, void *data, struct err *err)
 {
 	int table = -1;
 	int r = table_open(run_dir, false, &table, err);
@@ -205,8 +215,54 @@ int mtable_each(const char *run_dir, mtable_fn fn, void *data, struct err *err)
 	r = 0;
 	while (r == 0 && (item = readdir(dir))) // NOLINT(concurrency-mt-unsafe): our own stream
 		if (item->d_name[0] != '.')
-			r = each_entry(table, item->d_name, fn, data);
+			r = fn(data, table, item->d_name);
 	(void)closedir(dir);
+	return r;
+}
+
+int mtable_each(const char *run_dir, mtable_fn fn, void *data, struct err *err)
+{
+	struct each each = {fn, data};
+	return table_walk(run_dir, each_entry, &each, err);
+}
+
+struct collect {
+	uint64_t age_sec, count;
+	bool dry_run;
+};
+
+/* Whether it is one of mtable_add(), which is all that is ever removed here. */
+static bool name_is_id(const char *name)
+{
+	return strlen(name) == MTABLE_ID_MAX - 1 &&
+	       strspn(name, "0123456789abcdef") == MTABLE_ID_MAX - 1;
+}
+
+static int collect_entry(void *data, int table, const char *name)
+{
+	struct collect *collect = data;
+	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {0};
+	AUTO_CLOSE int fd = openat(table, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct err why = {0};
+	struct stat st;
+	if (fd < 0 || !name_is_id(name) || fstat(fd, &st) < 0 ||
+	    st.st_ctime + (int64_t)collect->age_sec > (int64_t)time(NULL))
+		return 0;
+	int r = mtable_load(fd, &entry, &why);
+	if ((r != -ENOENT && r != -EBADMSG && r != -EINVAL) || mtable_is_held(fd))
+		return 0;
+	if (collect->dry_run || tree_remove(table, name, NULL) == 0)
+		collect->count++;
+	return 0;
+}
+
+int mtable_collect(const char *run_dir, uint64_t age_sec, bool dry_run, uint64_t *ret,
+		   struct err *err)
+{
+	struct collect collect = {.age_sec = age_sec, .dry_run = dry_run};
+	int r = table_walk(run_dir, collect_entry, &collect, err);
+	if (r == 0)
+		*ret = collect.count;
 	return r;
 }
 

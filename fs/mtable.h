@@ -75,6 +75,14 @@ int mtable_remove(const char *run_dir, const char *id, struct err *err);
 typedef int (*mtable_fn)(void *data, int entry_fd, const struct mtable_entry *entry);
 int mtable_each(const char *run_dir, mtable_fn fn, void *data, struct err *err);
 
+/*
+ * Removes the directories that say nothing of a mount, that no holder has, and that nobody touched
+ * for age_sec: their maker died, or the disk was full. With dry_run they are only counted; *ret is
+ * how many. One that cannot be removed, since something is mounted in it, stays.
+ */
+int mtable_collect(const char *run_dir, uint64_t age_sec, bool dry_run, uint64_t *ret,
+		   struct err *err);
+
 /* The entry for a directory (absolute): one that is held, else the newest. -ENOENT. */
 int mtable_find(const char *run_dir, const char *dir, struct mtable_entry *ret, int *ret_fd,
 		struct err *err);

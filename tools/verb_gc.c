@@ -71,8 +71,14 @@ static int gc_mount(void *data, int entry_fd, const struct mtable_entry *entry)
 /* Clears away what dead mounts left, of this machine's table. */
 static int gc_mounts(struct ctx *ctx, struct gc_mounts *gc, struct err *err)
 {
+	uint64_t silent = 0;
 	int r = ctx_run_dir(ctx, &gc->run_dir, err);
-	return r < 0 ? r : mtable_each(gc->run_dir, gc_mount, gc, err);
+	if (r == 0)
+		r = mtable_each(gc->run_dir, gc_mount, gc, err);
+	if (r == 0)
+		r = mtable_collect(gc->run_dir, gc->min_age_sec, gc->state->dry_run, &silent, err);
+	gc->removed += silent;
+	return r;
 }
 
 static int gc_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)

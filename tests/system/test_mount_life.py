@@ -529,6 +529,35 @@ class TestStore:
         assert not list((sluice.store / "layers").glob("*/data"))
         compare.assert_same(first, compare.walk(sluice.mount(indexed)))
 
+    def test_gc_collects_what_says_nothing(self, sluice, local):
+        """Directories of mounts that never came to be; not one that is young, held, or not ours."""
+        mounted = sluice.mount(local)
+        table = Path("/run/sluice")
+        held = table / row_of(sluice, mounted)["id"]
+        names = {name: table / f"{name:016x}" for name in (0xab, 0xcd)}
+        other = table / "not-an-id"
+        for path in (*names.values(), other):
+            path.mkdir()
+            (path / "lower").mkdir()
+        (names[0xcd] / "mount.json").write_text("{")
+        note = (held / "mount.json").read_bytes()
+        try:
+            sluice("gc")
+            assert all(path.exists() for path in names.values())
+            (held / "mount.json").unlink()
+            time.sleep(1.1)
+            sluice("gc", "--dry-run", "--min-age", "1s")
+            assert all(path.exists() for path in names.values())
+            sluice("gc", "--min-age", "1s")
+            assert not any(path.exists() for path in names.values())
+            assert held.exists() and other.exists()
+        finally:
+            (held / "mount.json").write_bytes(note)
+            other.joinpath("lower").rmdir()
+            other.rmdir()
+            for path in names.values():
+                shutil.rmtree(path, ignore_errors=True)
+
     def test_fsck_finds_and_repairs(self, sluice, indexed):
         mounted = sluice.mount(indexed)
         first = compare.walk(mounted)
