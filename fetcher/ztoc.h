@@ -12,6 +12,7 @@
  * be read as if it had none.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,12 +41,20 @@ DEFINE_CLEANUP(ztoc, ztoc_destroy);
 int ztoc_entries(const struct ztoc *ztoc, entry_fn fn, void *data, struct err *err);
 
 /*
+ * Whether ztoc_seek() has to be told where the layer's deflate stream begins: version 1 of the
+ * checkpoints does not say.
+ */
+bool ztoc_needs_start(const struct ztoc *ztoc);
+
+/*
  * The seek table of the layer: spans are checked by the digests of their
  * compressed ranges. The packed windows go into `windows` in order. diff_id
- * may be NULL. -EBADMSG, -EFBIG, -ENOMEM, or what the sink returned.
+ * may be NULL. start: the bytes of the first member's gzip header, looked at
+ * when ztoc_needs_start() only. -EBADMSG, -EFBIG, -ENOMEM, or what the sink returned.
  */
 int ztoc_seek(const struct ztoc *ztoc, const struct digest *layer, const struct digest *diff_id,
-	      const struct byte_sink *windows, struct seek **ret, struct err *err);
+	      uint64_t start, const struct byte_sink *windows, struct seek **ret,
+	      struct err *err);
 
 /*
  * Bytes of the device. SOCI stops counting where the archive ends, so that

@@ -18,9 +18,10 @@
  *                         16      1  bits of the byte before `in` that are its first
  *                         17  32768  window
  *
- * Version 1 leaves the first one out, which stands behind a gzip header of 10
- * bytes. A layer with another header was misread by SOCI too: its first span
- * then fails its check. Only the length tells the versions apart.
+ * Version 1 leaves the first one out, which stands behind the gzip header.
+ * SOCI takes that for 10 bytes when it reads such a zTOC, but the digest of the
+ * first span is that of where the stream does begin. Only the length tells the
+ * versions apart.
  *
  * Of an uncompressed layer: 4 bytes version (2), 8 span size, 8 size.
  */
@@ -31,7 +32,6 @@ enum {
 	POINT_BITS = 16,
 	POINT_WINDOW = 17,
 	POINT_BYTES = POINT_WINDOW + SEEK_WINDOW_BYTES,
-	V1_FIRST_IN = 10,
 
 	TAR_SPAN_SIZE = 4,
 	TAR_SIZE = 12,
@@ -54,6 +54,7 @@ struct ztoc_cut {
 	struct seek_builder *builder; /* owned */
 	ZSTD_CCtx *zstd;	      /* owned */
 	uint64_t windows_size;
+	uint64_t start; /* of the deflate stream, for version 1 */
 	bool v1;
 };
 
@@ -77,8 +78,9 @@ static int bad_point(struct err *err, size_t i, const char *why)
 static int point_get(const struct ztoc_cut *cut, size_t i, struct point *ret, struct err *err)
 {
 	if (cut->v1 && i == 0) {
-		*ret = (struct point){.in = V1_FIRST_IN};
-		return 0;
+		*ret = (struct point){.in = cut->start};
+		return cut->start > 0 && cut->start < cut->ztoc->in_size ?
+			       0 : bad_point(err, i, "in is outside the layer");
 	}
 	const uint8_t *p =
 		checkpoint_bytes(cut->ztoc) + GZIP_HEAD + (i - cut->v1) * (size_t)POINT_BYTES;
@@ -182,6 +184,14 @@ static int gzip_span(struct ztoc_cut *cut, size_t i, const struct point *at,
 	return r < 0 ? r : add_unit(cut, &span, next->out - at->out, err);
 }
 
+bool ztoc_needs_start(const struct ztoc *z)
+{
+	if (z->codec != ZTOC_GZIP || z->checkpoints.len < GZIP_HEAD)
+		return false;
+	uint64_t count = le32_get(checkpoint_bytes(z));
+	return count > 0 && z->checkpoints.len == GZIP_HEAD + (count - 1) * POINT_BYTES;
+}
+
 /* How many checkpoints there are, and of which version. */
 static int gzip_head(struct ztoc_cut *cut, struct err *err)
 {
@@ -195,7 +205,7 @@ static int gzip_head(struct ztoc_cut *cut, struct err *err)
 			       ", and %zu span_digests",
 			       count, z->digests.count);
 	uint64_t full = GZIP_HEAD + count * POINT_BYTES;
-	cut->v1 = z->checkpoints.len == full - POINT_BYTES;
+	cut->v1 = ztoc_needs_start(z);
 	if (!cut->v1 && z->checkpoints.len != full)
 		return err_say(err, -EBADMSG,
 			       "checkpoints of the zTOC: %zu bytes do not hold %" PRIu64
@@ -255,9 +265,9 @@ static int tar_spans(struct ztoc_cut *cut, struct err *err)
 }
 
 int ztoc_seek(const struct ztoc *ztoc, const struct digest *layer, const struct digest *diff_id,
-	      const struct byte_sink *windows, struct seek **ret, struct err *err)
+	      uint64_t start, const struct byte_sink *windows, struct seek **ret, struct err *err)
 {
-	AUTO_FINISH(ztoc_cut) struct ztoc_cut cut = {.ztoc = ztoc, .windows = windows};
+	AUTO_FINISH(ztoc_cut) struct ztoc_cut cut = {.ztoc = ztoc, .windows = windows, .start = start};
 	int r = seek_builder_create(&cut.builder);
 	cut.zstd = ZSTD_createCCtx();
 	/* What comes out of a span is not checked, so its window has to be. */

@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		r = ztoc_entries(ztoc, take, ztoc, &err);
 		if (r < 0 && r != -EBADMSG && r != -EFBIG)
 			abort();
-		r = ztoc_seek(ztoc, &layer, NULL, &sink, &seek, &err);
+		r = ztoc_seek(ztoc, &layer, NULL, 10, &sink, &seek, &err);
 		if (r == 0 && seek_windows_size(seek) != windows)
 			abort();
 	}

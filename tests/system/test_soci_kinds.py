@@ -52,6 +52,25 @@ MAKERS = {
 }
 
 
+# RFC 1952, 2.3: FNAME, and FEXTRA that is longer than what is read of a layer at first.
+HEADERS = {8: b"layer.tar\0", 4: (1000).to_bytes(2, "little") + bytes(1000)}
+
+
+@pytest.mark.parametrize("flag", HEADERS)
+def test_long_header(sluice, indexed, monkeypatch, flag):
+    """zinfo 1 does not say where the first span begins: behind the header, however long it is."""
+    def compress(tar):
+        plain = layers.gzip_one(tar)
+        return plain[:3] + bytes([flag]) + plain[4:10] + HEADERS[flag] + plain[10:]
+    monkeypatch.setitem(layers.COMPRESSIONS, "gzip", (layers.COMPRESSIONS["gzip"][0], compress))
+    image = indexed("gzip")
+    image.publish(make=MAKERS["zinfo-1"])
+    mounted = sluice.mount(image.name)
+    assert set(indexes(sluice, mounted)) == {"soci-v1"}
+    compare.assert_same(image.want, compare.walk(mounted))
+    assert stat(sluice, mounted)["errors"] == 0
+
+
 @pytest.mark.parametrize("version", (1, 2))
 @pytest.mark.parametrize("kind", MAKERS)
 def test_same_tree(sluice, indexed, kind, version):

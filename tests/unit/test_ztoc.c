@@ -47,7 +47,7 @@ static int read_ztoc(const void *data, size_t n, struct buf *out, struct buf *wi
 	struct byte_sink sink = {.write = append, .data = windows ? windows : &ignored};
 	int r = ztoc_parse(data, n, IN_SIZE, &ztoc, err);
 	r = r < 0 ? r : ztoc_entries(ztoc, dump_entry, out ? out : &ignored, err);
-	r = r < 0 ? r : ztoc_seek(ztoc, &layer_id, NULL, &sink, &seek, err);
+	r = r < 0 ? r : ztoc_seek(ztoc, &layer_id, NULL, 10, &sink, &seek, err);
 	if (r == 0 && ret)
 		*ret = steal_ptr(&seek);
 	return r;
@@ -431,7 +431,8 @@ static void whole_layer(bool v1, bool named, size_t members, size_t uncounted)
 		spec.digests[i] = c.digests.data + i * DIGEST_STR_MAX;
 	zm_ztoc(&bytes, &spec);
 	assert_ok(ztoc_parse(bytes.data, bytes.len, gz.len, &ztoc, &err), &err);
-	assert_ok(ztoc_seek(ztoc, &layer_id, &layer_id, &sink, &seek, &err), &err);
+	assert_ok(ztoc_seek(ztoc, &layer_id, &layer_id, named ? 20 : 10, &sink, &seek, &err), &err);
+	assert_int_equal(ztoc_needs_start(ztoc), v1);
 	assert_int_equal(seek_count(seek), c.count);
 	assert_int_equal(seek_windows_size(seek), windows.len);
 	assert_true(digest_equal(seek_diff_id(seek), &layer_id));
@@ -446,6 +447,7 @@ static void test_whole_layers(void **state)
 	whole_layer(false, false, 1, 0);
 	whole_layer(true, false, 1, 0);
 	whole_layer(false, true, 1, 0);
+	whole_layer(true, true, 1, 0);
 	/* Members after the first are in the last span; so is padding that is not counted. */
 	whole_layer(false, false, 2, 0);
 	whole_layer(false, false, 1, 9 * 1024);
@@ -498,7 +500,7 @@ static void test_long_spans(void **state)
 	spec.out_size = INT64_C(3) * SEEK_SPAN_OUT_MAX - 5;
 	zm_ztoc(&bytes, &spec);
 	assert_ok(ztoc_parse(bytes.data, bytes.len, in, &ztoc, &err), &err);
-	assert_ok(ztoc_seek(ztoc, &layer_id, NULL, &sink, &seek, &err), &err);
+	assert_ok(ztoc_seek(ztoc, &layer_id, NULL, 10, &sink, &seek, &err), &err);
 	size_t first, end;
 	seek_unit(seek, 1, &first, &end);
 	assert_int_equal(first, 0);
@@ -510,7 +512,7 @@ static void test_long_spans(void **state)
 	buf_clear(&bytes);
 	zm_ztoc(&bytes, &spec);
 	assert_ok(ztoc_parse(bytes.data, bytes.len, more, &ztoc, &err), &err);
-	assert_err(ztoc_seek(ztoc, &layer_id, NULL, &sink, &seek, &err), -EFBIG, &err,
+	assert_err(ztoc_seek(ztoc, &layer_id, NULL, 10, &sink, &seek, &err), -EFBIG, &err,
 		   "span 0 of the zTOC has 134217729 compressed bytes");
 }
 
