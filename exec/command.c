@@ -37,18 +37,12 @@ int command_exit_status(int r)
 	}
 }
 
-static bool is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-	return strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
-}
-
 /* The root itself is what we look at, never something else mounted there. */
 static bool is_mounted(const char *path, void *arg)
 {
 	const struct command_search *search = arg;
 	for (const char *const *m = search->mounts; m && *m; m++)
-		if (strcmp(*m, "/") != 0 && is_below(path, *m))
+		if (strcmp(*m, "/") != 0 && rootfs_is_below(path, *m))
 			return true;
 	return false;
 }

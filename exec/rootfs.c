@@ -11,6 +11,12 @@
 
 enum { ROOTFS_PATH_MAX = 64 * 1024 }; /* a path with its symlinks put in */
 
+bool rootfs_is_below(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+	return strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
 static int open_how(int dirfd, const char *path, int flags, uint64_t resolve)
 {
 	struct open_how how = {

@@ -32,6 +32,9 @@ struct rootfs_owner {
 	mode_t mode; /* permissions alone; the umask does not count */
 };
 
+/* Whether a path, both without "." and "..", is the directory dir or below it. Pure. */
+bool rootfs_is_below(const char *path, const char *dir);
+
 /* openat2 as above; O_CLOEXEC | O_NOCTTY are added. The descriptor, the caller's, or -errno. */
 int rootfs_open(int root, const char *path, int flags);
 

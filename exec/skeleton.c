@@ -41,12 +41,6 @@ int skeleton_make(int root, struct err *err)
 	return 0;
 }
 
-static bool is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-	return strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
-}
-
 /* The first n mounts of a configuration. */
 struct earlier {
 	const struct oci_config *config;
@@ -57,7 +51,7 @@ static bool is_hidden(const char *path, void *arg)
 {
 	const struct earlier *earlier = arg;
 	for (size_t i = 0; i < earlier->n; i++)
-		if (is_below(path, earlier->config->mounts[i]->destination))
+		if (rootfs_is_below(path, earlier->config->mounts[i]->destination))
 			return true;
 	return false;
 }
@@ -77,7 +71,7 @@ static int check_kernels(int root, const char *written, const char *real, struct
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < ARRAY_LEN(kernels); i++)
-		if (is_below(real, kernels[i]) && !is_below(plain, kernels[i]))
+		if (rootfs_is_below(real, kernels[i]) && !rootfs_is_below(plain, kernels[i]))
 			return err_say(err, -EINVAL, "the image leads the mount on %.200s into %s "
 				       "by a symlink", written, kernels[i]);
 	return 0;
@@ -203,7 +197,7 @@ int skeleton_cwd(int root, const struct oci_config *config, const struct rootfs_
 		return err_say(err, r, "the working directory %.200s is below a file of the image", cwd);
 	if (r < 0)
 		return err_prefix(err, r, "the working directory");
-	if (is_below(real, "/proc"))
+	if (rootfs_is_below(real, "/proc"))
 		return err_say(err, -EINVAL, "the working directory %.200s leads into /proc", cwd);
 	if (is_hidden(real, &mounts))
 		return 0;
