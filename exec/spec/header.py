@@ -96,9 +96,10 @@ static inline int oci_TYPE_parse(const char *bytes, size_t n, struct oci_TYPE **
 {
 	void *value = NULL;
 	int r = oci_value_parse(&oci_TYPE_type, bytes, n, &value, err);
-	if (r == 0)
-		*ret = value;
-	return r;
+	if (r < 0)
+		return r;
+	*ret = value;
+	return 0;
 }
 static inline int oci_TYPE_emit(const struct oci_TYPE *value, struct buf *out, struct err *err)
 {

@@ -97,7 +97,7 @@ int oci_number_mark(const char *bytes, size_t n, struct buf *out)
 		if (*p == '"') {
 			len = scan_string(p, end);
 			if (len > ESCAPE_LEN && memcmp(p + 1, NUL_ESCAPE, ESCAPE_LEN) == 0) {
-				r = put_mark(out, done, p, "\"" NUL_ESCAPE "s");
+				r = put_mark(out, done, p, "\"" NUL_ESCAPE);
 				done = p + 1;
 			}
 		} else if (*p == '-' || is_digit(*p)) {

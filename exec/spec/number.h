@@ -8,8 +8,8 @@
  * document, each number other than an integer within int64_t is rewritten as a
  * string: a NUL, 'n', and the number as it stood there. The mark cannot be
  * mistaken: a string of the document's own that begins with a NUL is rewritten
- * too, to begin with a NUL and 's'. (It is refused afterwards, since no string
- * may hold a NUL; but by then its JSON pointer is known.)
+ * too, to begin with two. (It is refused afterwards, since no string may hold a
+ * NUL; but by then its JSON pointer is known.)
  */
 
 #include <stdbool.h>

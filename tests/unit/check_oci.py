@@ -24,7 +24,8 @@ SHARED = Path(os.environ.get("SLUICE_SHARED_DATA", ROOT.parent / "shared" / "dat
 SCHEMAS = SHARED / "runtime-spec-1.3"
 SECONDS_MAX = 60
 DOCUMENTS = 150
-STRINGS = ["", "/", "a b", "é\U0001f600", "\n\t\b\f\r\x01\x1f\x7f", "\"\\/", "~0", "18446744073709551615"]
+STRINGS = ["", "/", "a b", "é\U0001f600", "\n\t\b\f\r\v\x01\x1f\x7f", "\"\\/", "~0",
+           "18446744073709551615"]
 NUMBERS = [0, 1, -1, 1 << 63, (1 << 64) - 1, -(1 << 63), -(1 << 63) - 1, 10 ** 40]
 # What parsing finds in a published document that is wrong; None: that is the validator's.
 BAD = {

@@ -231,6 +231,9 @@ static void test_limits(void **state)
 	assert_err(oci_config_parse(deep, strlen(deep), &none, &err), -EINVAL, &err,
 		   "/x/0/x/0/x/0");
 	assert_non_null(strstr(err_text(&err), "too many objects and lists within each other"));
+	AUTO_FREE char *deeper = nested((size_t)JSON_PARSER_MAX_DEPTH + 1);
+	assert_err(oci_config_parse(deeper, strlen(deeper), &none, &err), -EINVAL, &err,
+		   "config is not valid JSON: line 1");
 	AUTO_FREE char *large = malloc(OCI_JSON_MAX + 1);
 	assert_non_null(large);
 	memset(large, ' ', OCI_JSON_MAX + 1);
