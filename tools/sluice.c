@@ -14,7 +14,7 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const struct verb *const verbs[] = {
 	&verb_mount, &verb_umount, &verb_mounts, &verb_pull, &verb_images, &verb_stat, &verb_ls,
-	&verb_cat,   &verb_index,  &verb_gc,     &verb_fsck, &verb_hold,   &verb_serve,
+	&verb_cat,   &verb_index,  &verb_gc,     &verb_fsck, &verb_spec,  &verb_hold,   &verb_serve,
 };
 
 static void print_overview(void)

@@ -27,3 +27,9 @@ char *text_json(const char *name, size_t n);
 
 /* Prints a document, indented, with a newline. -ENOMEM, -EIO. */
 int text_print_json(const json_t *json, struct err *err);
+
+/*
+ * Prints a document that has no spaces between its tokens, as oci_value_emit()
+ * writes them, one member a line: what it says stays to the byte. -ENOMEM, -EIO.
+ */
+int text_print_compact(const char *json, size_t n, struct err *err);

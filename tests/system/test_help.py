@@ -9,7 +9,8 @@ import pytest
 from conftest import PROGRAM, TREE
 from lib import run
 
-VERBS = ("mount", "umount", "mounts", "pull", "images", "stat", "ls", "cat", "index", "gc", "fsck")
+VERBS = ("mount", "umount", "mounts", "pull", "images", "stat", "ls", "cat", "index", "gc", "fsck",
+         "spec")
 HELP_ROW = re.compile(r"^ {2}(?:(-\w), | {4})(--[\w-]+)(?: (\S+))?(?: {2,}|$)")
 MAN_ROW = re.compile(r"^(?:\*(-\w)\*, )?\*(--[\w-]+)\*(?: (\S+))?$", re.M)
 

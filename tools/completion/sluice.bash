@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # bash completion for sluice
 
-_sluice_verbs="mount umount mounts pull images stat ls cat index gc fsck"
+_sluice_verbs="mount umount mounts pull images stat ls cat index gc fsck spec"
 _sluice_common="--store --budget --platform --plain-http --offline --no-index --authfile --creds
 	--hosts-dir --cert-dir --timeout --read-timeout --format --log-level --help"
 
@@ -23,6 +23,7 @@ _sluice_options() {
 	ls) printf '%s' "--long --recursive" ;;
 	gc) printf '%s' "--all --dry-run --min-age" ;;
 	fsck) printf '%s' "--repair --deep" ;;
+	spec) printf '%s' "--kind --runtime" ;;
 	esac
 }
 
@@ -34,7 +35,7 @@ _sluice_plain() {
 		case ${COMP_WORDS[i]} in
 		--store | --budget | --platform | --authfile | --creds | --hosts-dir | --cert-dir | --timeout | \
 			--read-timeout | --format | --log-level | --fs | --upper | --options | -o | --crashes | \
-			--min-age) i=$((i + 1)) ;;
+			--min-age | --kind | --runtime) i=$((i + 1)) ;;
 		-*) ;;
 		*) plain+=("${COMP_WORDS[i]}") ;;
 		esac
@@ -49,6 +50,8 @@ _sluice_value() {
 	--format) words="json" ;;
 	--log-level) words="error warn info debug" ;;
 	--fs) words="auto fuse erofs" ;;
+	--kind) words="config state features" ;;
+	--runtime) words="crun runc" && compopt -o default ;;
 	-o | --options) words="nosuid suid noexec exec noatime relatime allow_other" ;;
 	--budget | --creds | --timeout | --read-timeout | --crashes | --min-age) ;;
 	*) return 1 ;;
@@ -72,6 +75,8 @@ _sluice() {
 			umount:1) words=$(_sluice_mounted) ;;
 			stat:1) words=$(_sluice_mounted) && compopt -o dirnames ;;
 			index:1) words="build push show" ;;
+			spec:1) words="features validate" ;;
+			spec:2) [ "${plain[1]}" != validate ] || compopt -o default ;;
 			esac
 		fi
 	fi
