@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fdpass.h"
 
 /* In the child: becomes fusermount3, which takes its socket's number from the environment. */
 static void __attribute__((noreturn)) become(char *const *argv, int comm, int said)
@@ -72,24 +73,13 @@ static int judge(int status, const char *said, struct err *err)
 static int receive_fd(int sock, int *ret_fd)
 {
 	char byte;
-	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-	ssize_t n;
-	do {
-		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return n < 0 ? -errno : -EPIPE;
-	struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
-	if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS ||
-	    head->cmsg_len != CMSG_LEN(sizeof(int)))
-		return -EPROTO;
-	memcpy(ret_fd, CMSG_DATA(head), sizeof(*ret_fd));
+	int fd;
+	ssize_t n = fdpass_receive(sock, &byte, 1, MSG_DONTWAIT, &fd);
+	if (n < 0)
+		return (int)n;
+	if (fd < 0)
+		return n == 0 ? -EPIPE : -EPROTO;
+	*ret_fd = fd;
 	return 0;
 }
 

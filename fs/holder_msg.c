@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fdpass.h"
 #include "fs/holder_priv.h"
 
 enum { FD_PARK = 64 }; /* above all that a child is given */
@@ -19,48 +20,17 @@ int holder_send(int sock, enum holder_word word, const struct err *why, int fd)
 		text.code = why->code;
 		(void)snprintf(text.text, sizeof(text.text), "%s", err_text(why));
 	}
-	struct iovec iov = {.iov_base = &text, .iov_len = sizeof(text)};
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	if (fd >= 0) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		control.head.cmsg_level = SOL_SOCKET;
-		control.head.cmsg_type = SCM_RIGHTS;
-		control.head.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
-	}
-	ssize_t n;
-	do {
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+	return fdpass_send(sock, &text, sizeof(text), fd);
 }
 
 int holder_receive(int sock, struct holder_msg *ret, int *ret_fd)
 {
-	struct iovec iov = {.iov_base = ret, .iov_len = sizeof(*ret)};
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-	ssize_t n;
-	do {
-		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return n < 0 ? -errno : -ECONNRESET;
-
-	int fd = -1;
-	struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
-	if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
-	    head->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&fd, CMSG_DATA(head), sizeof(fd));
+	int fd;
+	ssize_t n = fdpass_receive(sock, ret, sizeof(*ret), 0, &fd);
+	if (n < 0)
+		return (int)n;
+	if (n == 0)
+		return -ECONNRESET;
 	if (n != (ssize_t)sizeof(*ret) || memchr(ret->text, '\0', sizeof(ret->text)) == NULL) {
 		cleanup_close(&fd);
 		return -EPROTO;
