@@ -7,8 +7,7 @@
 #include "base/num.h"
 #include "fetcher/gzip_header.h"
 #include "fetcher/ztoc.h"
-#include "fs/layer_stream.h"
-#include "fs/tree.h"
+#include "fs/layer_table.h"
 
 enum {
 	SOCI_HEADER_STEP = 512,	      /* compressed bytes that have the gzip header of most layers */
@@ -58,40 +57,46 @@ static int soci_start(const struct layer_prepare *job, uint64_t *ret, struct err
 	return err_say(err, -EFBIG, "the layer's gzip header has more than %" PRIu64 " bytes", ends);
 }
 
+/* What a zTOC says, and what it leaves to be found. */
+struct soci_layer {
+	const struct layer_prepare *job;
+	const struct ztoc *ztoc;
+	uint64_t start;
+};
+
+static int soci_entries(const void *index, entry_fn fn, void *data, struct err *err)
+{
+	const struct soci_layer *soci = index;
+	return ztoc_entries(soci->ztoc, fn, data, err);
+}
+
+static int soci_seek(const void *index, struct store_layer_new *layer, struct seek **ret,
+		     struct err *err)
+{
+	const struct soci_layer *soci = index;
+	struct soci_windows windows = {.layer = layer, .err = err};
+	struct byte_sink sink = {.write = soci_window, .data = &windows};
+	return ztoc_seek(soci->ztoc, &soci->job->desc->digest, soci->job->diff_id, soci->start,
+			 &sink, ret, err);
+}
+
 static int soci_publish(const struct layer_prepare *job, const struct descriptor *desc,
 			const struct ztoc *ztoc, struct err *err)
 {
-	AUTO(tree) struct tree *tree = NULL;
-	AUTO(seek) struct seek *seek = NULL;
-	AUTO(store_layer_new) struct store_layer_new *layer = NULL;
-	const struct digest *digest = &job->desc->digest;
-	uint64_t start = 0;
-	int fd = -1;
-	int r = tree_create(&tree);
-	if (r < 0)
-		return err_set(err, r, "read a zTOC");
-	if (ztoc_needs_start(ztoc))
-		r = soci_start(job, &start, err);
-	if (r == 0)
-		r = ztoc_entries(ztoc, tree_add, tree, err);
-	if (r == 0)
-		r = store_layer_new_create(job->request->store, digest, &layer, err);
-	struct soci_windows windows = {.layer = layer, .err = err};
-	struct byte_sink sink = {.write = soci_window, .data = &windows};
-	if (r == 0)
-		r = ztoc_seek(ztoc, digest, job->diff_id, start, &sink, &seek, err);
-	if (r == 0)
-		r = store_layer_new_tree(layer, &fd, err);
-	if (r == 0)
-		r = layer_tree_write(tree, digest, ztoc_device_size(ztoc), fd, err);
+	struct soci_layer soci = {.job = job, .ztoc = ztoc};
+	int r = ztoc_needs_start(ztoc) ? soci_start(job, &soci.start, err) : 0;
 	if (r < 0)
 		return r;
-	struct store_layer_info info = {
-		.index = soci_index_version(job->soci) == 2 ? LAYER_INDEX_SOCI_V2 :
-							      LAYER_INDEX_SOCI_V1,
-		.index_digest = desc->digest,
+	const struct layer_table index = {
+		.index = &soci,
+		.entries = soci_entries,
+		.seek = soci_seek,
+		.device_size = ztoc_device_size(ztoc),
+		.info.index = soci_index_version(job->soci) == 2 ? LAYER_INDEX_SOCI_V2 :
+								   LAYER_INDEX_SOCI_V1,
+		.info.index_digest = desc->digest,
 	};
-	return layer_publish(job->request->store, digest, layer, seek, &info, fd, err);
+	return layer_table_publish(job->request->store, &job->desc->digest, &index, err);
 }
 
 int layer_soci_run(const struct layer_prepare *job, struct err *err)

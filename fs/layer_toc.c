@@ -4,8 +4,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "fetcher/toc.h"
-#include "fs/layer_stream.h"
-#include "fs/tree.h"
+#include "fs/layer_table.h"
 
 enum {
 	TOC_TAIL_BYTES = 64 << 10, /* asked for with the footer: small TOCs come with it */
@@ -93,34 +92,40 @@ static int toc_open(const struct layer_prepare *job, struct toc_claim *claim, st
 	return toc_parse(json.data, json.len, claim->place.kind, claim->place.off, ret, err);
 }
 
+struct toc_layer {
+	const struct descriptor *desc;
+	const struct toc *toc;
+};
+
+static int toc_layer_entries(const void *index, entry_fn fn, void *data, struct err *err)
+{
+	const struct toc_layer *layer = index;
+	return toc_entries(layer->toc, fn, data, err);
+}
+
+/* There are no windows: each chunk is compressed by itself. */
+static int toc_layer_seek(const void *index, struct store_layer_new *ignored, struct seek **ret,
+			  struct err *err)
+{
+	const struct toc_layer *layer = index;
+	(void)ignored;
+	return toc_seek(layer->toc, &layer->desc->digest, layer->desc->size, ret, err);
+}
+
 static int toc_publish(const struct layer_prepare *job, const struct toc_claim *claim,
 		       const struct toc *toc, struct err *err)
 {
-	AUTO(tree) struct tree *tree = NULL;
-	AUTO(seek) struct seek *seek = NULL;
-	AUTO(store_layer_new) struct store_layer_new *layer = NULL;
-	const struct digest *digest = &job->desc->digest;
-	int fd = -1;
-	int r = tree_create(&tree);
-	if (r < 0)
-		return err_set(err, r, "read a table of contents");
-	r = toc_entries(toc, tree_add, tree, err);
-	if (r == 0)
-		r = toc_seek(toc, digest, job->desc->size, &seek, err);
-	if (r == 0)
-		r = store_layer_new_create(job->request->store, digest, &layer, err);
-	if (r == 0)
-		r = store_layer_new_tree(layer, &fd, err);
-	if (r == 0)
-		r = layer_tree_write(tree, digest, toc_device_size(toc), fd, err);
-	if (r < 0)
-		return r;
-	struct store_layer_info info = {
-		.index = claim->place.kind == TOC_ESTARGZ ? LAYER_INDEX_ESTARGZ :
-							      LAYER_INDEX_ZSTD_CHUNKED,
-		.index_digest = claim->digest,
+	const struct toc_layer layer = {.desc = job->desc, .toc = toc};
+	const struct layer_table index = {
+		.index = &layer,
+		.entries = toc_layer_entries,
+		.seek = toc_layer_seek,
+		.device_size = toc_device_size(toc),
+		.info.index = claim->place.kind == TOC_ESTARGZ ? LAYER_INDEX_ESTARGZ :
+								 LAYER_INDEX_ZSTD_CHUNKED,
+		.info.index_digest = claim->digest,
 	};
-	return layer_publish(job->request->store, digest, layer, seek, &info, fd, err);
+	return layer_table_publish(job->request->store, &job->desc->digest, &index, err);
 }
 
 int layer_toc_run(const struct layer_prepare *job, struct err *err)
