@@ -13,6 +13,10 @@
  * container. One that does not read is waited for, so that `run | less` loses
  * nothing; after ATTACH_STALL_MS without progress the container goes on
  * without it, and it is told with ATTACH_LOST once it reads again.
+ *
+ * Messages of a connection are taken in order, and input only as fast as the
+ * container reads it. Signals and stops that must not wait behind input go
+ * over a connection of their own.
  */
 
 #include <stdbool.h>

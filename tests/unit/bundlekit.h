@@ -44,14 +44,14 @@ static inline void kit_put(const char *path, const char *text, mode_t mode)
 	assert_int_equal(file_write(fd, text, strlen(text)), 0);
 }
 
-/* Writes config.json for a line of shell; no quotes in it. */
-static inline void kit_config(const struct kit *kit, const char *line, bool tty)
+/* Writes DIR/config.json for a line of shell; no double quotes in it. */
+static inline void kit_config_in(const struct kit *kit, const char *dir, const char *line, bool tty)
 {
 	char path[256];
-	(void)snprintf(path, sizeof(path), "%s/config.json", kit->bundle);
+	(void)snprintf(path, sizeof(path), "%s/config.json", dir);
 	AUTO_FINISH(buf) struct buf text = buf_make(65536);
 	assert_int_equal(buf_printf(&text,
-		"{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"rootfs\"},\"hostname\":\"kit\","
+		"{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"%s/rootfs\"},\"hostname\":\"kit\","
 		"\"process\":{\"terminal\":%s,\"cwd\":\"/\",\"user\":{\"uid\":0,\"gid\":0},"
 		"\"args\":[\"/bin/sh\",\"-c\",\"%s\"],\"env\":[\"PATH=/bin\"]},"
 		"\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
@@ -62,8 +62,13 @@ static inline void kit_config(const struct kit *kit, const char *line, bool tty)
 		"\"linux\":{\"cgroupsPath\":\"/%s\",\"resources\":{\"pids\":{\"limit\":64}},"
 		"\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"mount\"},{\"type\":\"ipc\"},"
 		"{\"type\":\"uts\"},{\"type\":\"network\"}]}}",
-		tty ? "true" : "false", line, kit->id), 0);
+		kit->bundle, tty ? "true" : "false", line, kit->id), 0);
 	kit_put(path, text.data, 0600);
+}
+
+static inline void kit_config(const struct kit *kit, const char *line, bool tty)
+{
+	kit_config_in(kit, kit->bundle, line, tty);
 }
 
 static inline void kit_make(struct kit *kit)
@@ -80,7 +85,7 @@ static inline void kit_make(struct kit *kit)
 	assert_ok(dir_make(path, 0755, &err), &err);
 	(void)snprintf(path, sizeof(path), "%s/rootfs/bin/busybox", kit->bundle);
 	kit_copy("/bin/busybox", path);
-	static const char *const links[] = {"sh", "sleep", "cat", "echo", "kill", "stty", "ls"};
+	static const char *const links[] = {"sh", "sleep", "cat", "echo", "kill", "stty", "ls", "head"};
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
 		(void)snprintf(path, sizeof(path), "%s/rootfs/bin/%s", kit->bundle, links[i]);
 		assert_int_equal(symlink("busybox", path), 0);

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "exec/monitor.h"
+
+enum { EXIT_NOT_STARTED = 127 };
+
+/* For the child: sources in the order of the numbers they get, from 0 on. */
+struct places {
+	int *fds;
+	size_t n;
+	int program;
+};
+
+/* Everything first above where it is wanted, so that nothing is overwritten before its turn. */
+static int child_place(struct places *places)
+{
+	int above = (int)places->n;
+	places->program = fcntl(places->program, F_DUPFD_CLOEXEC, above);
+	if (places->program < 0)
+		return -errno;
+	for (size_t i = 0; i < places->n; i++)
+		if ((places->fds[i] = fcntl(places->fds[i], F_DUPFD_CLOEXEC, above)) < 0)
+			return -errno;
+	for (size_t i = 0; i < places->n; i++)
+		if (dup2(places->fds[i], (int)i) < 0)
+			return -errno;
+	return close_range((unsigned int)above, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0 ? -errno : 0;
+}
+
+/* A monitor outlives who started it: it keeps neither a terminal nor a directory of theirs. */
+static void __attribute__((noreturn)) child_exec(const struct monitor_launch *launch,
+						 struct places *places)
+{
+	sigset_t none;
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)setsid();
+	if (child_place(places) == 0 && chdir("/") == 0)
+		(void)execveat(places->program, "", launch->argv, launch->envp, AT_EMPTY_PATH);
+	_exit(EXIT_NOT_STARTED);
+}
+
+static int fork_monitor(const struct monitor_launch *launch, int theirs, pid_t *ret_pid)
+{
+	AUTO_CLOSE int program = open(launch->program, O_PATH | O_CLOEXEC);
+	AUTO_CLOSE int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (program < 0 || null < 0)
+		return -errno;
+	size_t n = MONITOR_FD_LAUNCH + 1 + launch->n_fds;
+	AUTO_FREE int *fds = calloc(n, sizeof(*fds));
+	if (!fds)
+		return -ENOMEM;
+	fds[0] = null;
+	fds[1] = fds[2] = launch->log_fd >= 0 ? launch->log_fd : null;
+	fds[MONITOR_FD_LAUNCH] = theirs;
+	for (size_t i = 0; i < launch->n_fds; i++)
+		fds[MONITOR_FD_LAUNCH + 1 + i] = launch->fds[i];
+	struct places places = {.fds = fds, .n = n, .program = program};
+	pid_t pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		child_exec(launch, &places);
+	*ret_pid = pid;
+	return 0;
+}
+
+static int wait_message(int fd, const struct driver_call *call, struct attach_message *message)
+{
+	struct pollfd fds[2] = {
+		{.fd = fd, .events = POLLIN},
+		{.fd = cancel_fd(call->cancel), .events = POLLIN},
+	};
+	for (;;) {
+		uint64_t left = deadline_left_ms(call->deadline, INT_MAX);
+		if (left == 0)
+			return -ETIMEDOUT;
+		int n = poll(fds, 2, (int)left);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0 && fds[1].revents)
+			return -ECANCELED;
+		if (n > 0)
+			return attach_receive(fd, message, deadline_in_ms(1));
+	}
+}
+
+/* What the monitor says before the container runs. */
+static int hear_start(const struct attach_message *message, pid_t *ret_init,
+		      struct driver_error *error)
+{
+	if (message->word == ATTACH_STARTED) {
+		*ret_init = attach_number(message);
+		return 0;
+	}
+	if (message->word != ATTACH_FAILED || message->n < 2)
+		return driver_fail(error, DRIVER_ENGINE, NULL,
+				   "start the container: its monitor says what nobody understands");
+	enum driver_code code = message->data[0] > DRIVER_OK && message->data[0] <= DRIVER_ENGINE ?
+					(enum driver_code)message->data[0] : DRIVER_ENGINE;
+	int r = driver_fail(error, code, NULL, "%s", (const char *)message->data + 2);
+	if (error)
+		error->program = message->data[1] != 0;
+	return r;
+}
+
+int monitor_launch(const struct monitor_launch *launch, const struct driver_call *call,
+		   int *ret_fd, pid_t *ret_init, struct driver_error *error)
+{
+	static const struct driver_call whenever = {0};
+	int pair[2];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return driver_fail(error, DRIVER_ENGINE, NULL, "start the container's monitor: %s",
+				   strerror(errno));
+	AUTO_CLOSE int mine = pair[0];
+	AUTO_CLOSE int theirs = pair[1];
+	AUTO_FREE struct attach_message *message = malloc(sizeof(*message));
+	pid_t pid = 0;
+	int r = message ? fork_monitor(launch, theirs, &pid) : -ENOMEM;
+	if (r < 0)
+		return driver_fail(error, DRIVER_ENGINE, NULL, "start the container's monitor: %s",
+				   strerror(-r));
+	cleanup_close(&theirs);
+	theirs = -1;
+	r = wait_message(mine, call ? call : &whenever, message);
+	pid_t init = 0;
+	int heard = r == 0 ? hear_start(message, &init, error) : r;
+	if (heard == 0) {
+		*ret_fd = steal_fd(&mine);
+		*ret_init = init;
+		return 0;
+	}
+	/* SIGTERM has it stop what it may have started; after its last word it ends by itself. */
+	if (r == -ETIMEDOUT || r == -ECANCELED)
+		(void)kill(pid, SIGTERM);
+	else
+		(void)waitpid(pid, NULL, 0);
+	if (r == 0)
+		return heard;
+	if (r == -ETIMEDOUT || r == -ECANCELED)
+		return driver_fail(error, driver_code_from(r), NULL, "start the container: %s",
+				   r == -ETIMEDOUT ? "it took too long" : "cancelled");
+	return driver_fail(error, DRIVER_ENGINE, NULL,
+			   "start the container: its monitor ended without a word");
+}
+
+void monitor_launch_failed(int launch_fd, const struct driver_error *error)
+{
+	if (launch_fd < 0)
+		return;
+	unsigned char text[2 + ERR_TEXT_MAX] = {(unsigned char)error->code, error->program};
+	size_t n = strnlen(err_text(&error->err), ERR_TEXT_MAX);
+	memcpy(text + 2, err_text(&error->err), n);
+	(void)attach_send(launch_fd, ATTACH_FAILED, text, n + 2,
+			  deadline_in_ms(MONITOR_FAREWELL_MS));
+}
