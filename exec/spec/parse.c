@@ -261,7 +261,10 @@ static int parse_object(const struct oci_type *type, const json_t *json, void *v
 	return 0;
 }
 
-/* The text as jansson takes it. What is wrong with it is said of the text as it was. */
+/*
+ * The text as jansson takes it. What is wrong with it is said of the text as it
+ * was, but where jansson stops there at a number: then only the line is exact.
+ */
 static int load(const struct oci_type *type, const char *bytes, size_t n, json_t **ret,
 		struct err *err)
 {
@@ -272,14 +275,15 @@ static int load(const struct oci_type *type, const char *bytes, size_t n, json_t
 	if (marked.len == 0)
 		return json_parse_object(bytes, n, type->name, ret, err);
 	r = json_parse_object(marked.data, marked.len, type->name, ret, err);
+	if (r != -EINVAL)
+		return r;
 	json_error_t why;
-	AUTO_JSON json_t *again = r != -EINVAL ? NULL :
-		json_loadb(bytes, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL,
-			   &why);
-	if (r == -EINVAL && !again && why.text[0])
-		return err_say(err, r, "%s is not valid JSON: line %d, column %d: %s", type->name,
-			       why.line, why.column, why.text);
-	return r;
+	size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL;
+	AUTO_JSON json_t *again = json_loadb(bytes, n, flags, &why);
+	if (again || why.text[0] == '\0' || json_error_code(&why) == json_error_numeric_overflow)
+		return r;
+	return err_say(err, r, "%s is not valid JSON: line %d, column %d: %s", type->name, why.line,
+		       why.column, why.text);
 }
 
 int oci_value_parse(const struct oci_type *type, const char *bytes, size_t n, void **ret,

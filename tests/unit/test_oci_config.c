@@ -132,6 +132,7 @@ static void test_refused(void **state)
 		{"{\"a\":1,\n\"a\":2}", "line 2, column 3: duplicate object key"},
 		{"{\"a\":18446744073709551615,,}", "line 1, column 27: "},
 		{"{\"a\":18446744073709551615 1}", "line 1, column 27: "},
+		{"{\"a\":1e400,\n,}", "line 2, column 1: string or '}' expected"},
 		{"{18446744073709551615:1}", "line 1, column 21: "},
 		{"{\"a\":01}", "line 1, column 6: "},
 		{"{\"a\":1.}", "line 1, column 7: "},
