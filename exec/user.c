@@ -32,11 +32,12 @@ static void entries_finish(struct entries *e)
 DEFINE_FINISH(entries, entries_finish);
 
 /* What is not there has no entries. */
-static int entries_load(int root, const char *path, struct entries *ret, struct err *err)
+static int entries_load(const struct user_files *files, const char *path, struct entries *ret,
+			struct err *err)
 {
 	struct err why = {0};
 	ret->text = buf_make(USER_FILE_MAX);
-	int r = rootfs_slurp(root, path, &ret->text, &why);
+	int r = files->read(files->data, path, &ret->text, &why);
 	if (r == -ENOENT || r == -ENOTDIR) {
 		ret->absent = true;
 		return 0;
@@ -125,12 +126,12 @@ static int add_gid(struct user *user, uint32_t gid)
 }
 
 /* Fills in what the entry of a user says: `name`, or the one with `uid` where name is NULL. */
-static int find_passwd(int root, const char *name, uint32_t uid, struct user *user,
-		       struct err *err)
+static int find_passwd(const struct user_files *files, const char *name, uint32_t uid,
+		       struct user *user, struct err *err)
 {
 	AUTO_FINISH(entries) struct entries passwd = {0};
 	char *f[PASSWD_FIELDS];
-	int r = entries_load(root, PASSWD, &passwd, err);
+	int r = entries_load(files, PASSWD, &passwd, err);
 	if (r < 0)
 		return r;
 	while (entries_next(&passwd, f, PASSWD_NEEDS, PASSWD_FIELDS)) {
@@ -157,13 +158,14 @@ static int find_passwd(int root, const char *name, uint32_t uid, struct user *us
 	return user->home ? 0 : err_set(err, -ENOMEM, "look up the user");
 }
 
-static int find_group(int root, const char *group, uint32_t *ret, struct err *err)
+static int find_group(const struct user_files *files, const char *group, uint32_t *ret,
+		      struct err *err)
 {
 	AUTO_FINISH(entries) struct entries file = {0};
 	char *f[GROUP_FIELDS];
 	if (is_id(group, strlen(group)))
 		return id_parse(group, "the group", ret, err);
-	int r = entries_load(root, GROUP, &file, err);
+	int r = entries_load(files, GROUP, &file, err);
 	if (r < 0)
 		return r;
 	while (entries_next(&file, f, GROUP_NEEDS, GROUP_FIELDS)) {
@@ -192,11 +194,11 @@ static bool lists(char *members, const char *name)
 }
 
 /* As initgroups(3): the primary group, and those that list the user. */
-static int find_groups_of(int root, struct user *user, struct err *err)
+static int find_groups_of(const struct user_files *files, struct user *user, struct err *err)
 {
 	AUTO_FINISH(entries) struct entries file = {0};
 	char *f[GROUP_FIELDS];
-	int r = entries_load(root, GROUP, &file, err);
+	int r = entries_load(files, GROUP, &file, err);
 	if (r == 0 && (r = add_gid(user, user->gid)) < 0)
 		err_set(err, r, "look up the user's groups");
 	while (r == 0 && entries_next(&file, f, GROUP_NEEDS, GROUP_FIELDS)) {
@@ -217,21 +219,22 @@ static int find_groups_of(int root, struct user *user, struct err *err)
 	return r;
 }
 
-static int find(int root, const char *name, const char *group, struct user *user,
-		struct err *err)
+static int find(const struct user_files *files, const char *name, const char *group,
+		struct user *user, struct err *err)
 {
 	bool numeric = is_id(name, strlen(name));
 	bool named = name[0] != '\0' && !numeric;
 	uint32_t uid = 0;
 	int r = numeric ? id_parse(name, "the user", &uid, err) : 0;
-	if (r < 0 || (r = find_passwd(root, named ? name : NULL, uid, user, err)) < 0)
+	if (r < 0 || (r = find_passwd(files, named ? name : NULL, uid, user, err)) < 0)
 		return r;
 	if (group[0] != '\0')
-		return find_group(root, group, &user->gid, err);
-	return user->name && !numeric ? find_groups_of(root, user, err) : 0;
+		return find_group(files, group, &user->gid, err);
+	return user->name && !numeric ? find_groups_of(files, user, err) : 0;
 }
 
-int user_find(int root, const char *spec, struct user *ret, struct err *err)
+int user_find_in(const struct user_files *files, const char *spec, struct user *ret,
+		 struct err *err)
 {
 	AUTO_FINISH(user) struct user user = {0};
 	AUTO_FREE char *name = strdup(spec ? spec : "");
@@ -240,7 +243,7 @@ int user_find(int root, const char *spec, struct user *ret, struct err *err)
 	char *group = strchrnul(name, ':');
 	if (*group)
 		*group++ = '\0';
-	int r = find(root, name, group, &user, err);
+	int r = find(files, name, group, &user, err);
 	if (r < 0)
 		return r;
 	*ret = user;
@@ -248,10 +251,23 @@ int user_find(int root, const char *spec, struct user *ret, struct err *err)
 	return 0;
 }
 
+static int read_below(void *data, const char *path, struct buf *ret, struct err *err)
+{
+	const int *root = data;
+	return rootfs_slurp(*root, path, ret, err);
+}
+
+int user_find(int root, const char *spec, struct user *ret, struct err *err)
+{
+	const struct user_files files = {.read = read_below, .data = &root};
+	return user_find_in(&files, spec, ret, err);
+}
+
 int user_add_group(int root, struct user *user, const char *group, struct err *err)
 {
+	const struct user_files files = {.read = read_below, .data = &root};
 	uint32_t gid = 0;
-	int r = find_group(root, group, &gid, err);
+	int r = find_group(&files, group, &gid, err);
 	if (r < 0)
 		return r;
 	r = add_gid(user, gid);

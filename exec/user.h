@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 
@@ -47,6 +48,17 @@ DEFINE_FINISH(user, user_finish);
  * a list past its limit. -ENOMEM, and what reading gives.
  */
 int user_find(int root, const char *spec, struct user *ret, struct err *err);
+
+/* Where the two files come from when there is no directory that has them. */
+struct user_files {
+	/* Appends the content of a regular file, "/etc/passwd". -ENOENT, -ENOTDIR: there is none. */
+	int (*read)(void *data, const char *path, struct buf *ret, struct err *err);
+	void *data;
+};
+
+/* user_find() by these files; the errors of read() are passed on. */
+int user_find_in(const struct user_files *files, const char *spec, struct user *ret,
+		 struct err *err);
 
 /* Adds one additional group by name or id (--group-add). Errors as above; user stays as it is. */
 int user_add_group(int root, struct user *user, const char *group, struct err *err);
