@@ -3,6 +3,7 @@
 
 /* An image that a verb works on: prepared, opened, with the origin its bytes come from. */
 
+#include "base/buf.h"
 #include "tools/ctx.h"
 
 struct opened {
@@ -18,3 +19,13 @@ int opened_start(struct ctx *ctx, const char *text, struct opened *ret, struct e
 /* Accepts a zeroed one. */
 void opened_finish(struct opened *opened);
 DEFINE_FINISH(opened, opened_finish);
+
+/* Appends the image's configuration, as its publisher wrote it. -ENOENT, -E2BIG, -ENOMEM. */
+int opened_config(const struct opened *opened, struct buf *ret, struct err *err);
+
+/*
+ * Appends the content of a regular file of the image; symlinks are followed
+ * inside it. -ENOENT, -ENOTDIR, -EINVAL for what is no regular file, -E2BIG, and
+ * the errors of walk_read().
+ */
+int opened_slurp(const struct opened *opened, const char *path, struct buf *ret, struct err *err);

@@ -7,8 +7,11 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "base/spawn.h"
+#include "exec/convert.h"
+#include "exec/defaults.h"
 #include "exec/spec_features.h"
 #include "exec/validate.h"
+#include "tools/opened.h"
 #include "tools/text.h"
 #include "tools/verb.h"
 
@@ -77,7 +80,7 @@ static int print_findings_json(const char *kind, const struct findings *found, s
 	return json ? text_print_json(json, err) : err_set(err, -ENOMEM, "print");
 }
 
-static int spec_validate(struct ctx *ctx, struct spec_state *s, const char *name, struct err *err)
+static int spec_validate(struct ctx *ctx, struct spec_state *s, char **words, struct err *err)
 {
 	AUTO_FINISH(buf) struct buf document = buf_make(OCI_JSON_MAX);
 	AUTO_FINISH(findings) struct findings found = {0};
@@ -91,7 +94,7 @@ static int spec_validate(struct ctx *ctx, struct spec_state *s, const char *name
 					  "--kind does not take '%s': it wants config, state or "
 					  "features",
 					  kind));
-	int r = read_document(name, &document, err);
+	int r = read_document(words[0], &document, err);
 	if (r == 0)
 		r = validate_bytes(kinds[i].kind, buf_str(&document), document.len, &found, err);
 	if (r == 0 && ctx->json)
@@ -99,7 +102,7 @@ static int spec_validate(struct ctx *ctx, struct spec_state *s, const char *name
 	if (r < 0)
 		return r;
 	if (!ctx->json)
-		print_findings(name, &found);
+		print_findings(words[0], &found);
 	return found.count > 0;
 }
 
@@ -128,8 +131,10 @@ static int print_runtime(const char *given, struct err *err)
 	return r;
 }
 
-static int spec_features(const struct spec_state *s, struct err *err)
+static int spec_features(struct ctx *ctx, struct spec_state *s, char **words, struct err *err)
 {
+	(void)ctx;
+	(void)words;
 	AUTO_FINISH(buf) struct buf text = buf_make(FEATURES_MAX);
 	AUTO(oci_features) struct oci_features *features = NULL;
 	if (s->runtime)
@@ -140,32 +145,103 @@ static int spec_features(const struct spec_state *s, struct err *err)
 	return r < 0 ? r : text_print_compact(text.data, text.len, err);
 }
 
+static int print_config(const struct oci_config *config, struct err *err)
+{
+	AUTO_FINISH(buf) struct buf text = buf_make(OCI_JSON_MAX);
+	int r = oci_config_emit(config, &text, err);
+	return r < 0 ? r : text_print_compact(text.data, text.len, err);
+}
+
+/* What a container gets that nobody said anything about, and a shell. */
+static int spec_new(struct ctx *ctx, struct spec_state *s, char **words, struct err *err)
+{
+	AUTO(oci_config) struct oci_config *config = NULL;
+	(void)ctx;
+	(void)s;
+	(void)words;
+	int r = defaults_create(&config, err);
+	if (r < 0)
+		return r;
+	struct oci_process *process = oci_config_need_process(config);
+	if (!process || oci_process_add_args(process, "sh") < 0)
+		return err_set(err, -ENOMEM, "make a configuration");
+	r = defaults_env(config, NULL, err);
+	return r < 0 ? r : print_config(config, err);
+}
+
+static int slurp_opened(void *data, const char *path, struct buf *ret, struct err *err)
+{
+	return opened_slurp(data, path, ret, err);
+}
+
+static int convert_opened(struct opened *opened, struct oci_config *config, struct err *err)
+{
+	AUTO_FINISH(buf) struct buf text = buf_make(IMAGE_SPEC_MAX);
+	AUTO_FINISH(image_spec) struct image_spec image = {0};
+	AUTO_FINISH(user) struct user user = {0};
+	const struct ctx *ctx = opened->ctx;
+	const struct user_files files = {.read = slurp_opened, .data = opened};
+	const struct convert_options options = {
+		.architecture = ctx->platform_text ? ctx->platform.arch : NULL,
+	};
+	int r = opened_config(opened, &text, err);
+	if (r == 0)
+		r = image_spec_parse(buf_str(&text), text.len, &image, err);
+	if (r == 0)
+		r = convert_image(&image, &options, config, err);
+	if (r == 0)
+		r = user_find_in(&files, image.user, &user, err);
+	if (r == 0)
+		r = convert_user(&user, config, err);
+	return r < 0 ? r : defaults_env(config, user.home, err);
+}
+
+static int spec_convert(struct ctx *ctx, struct spec_state *s, char **words, struct err *err)
+{
+	AUTO_FINISH(opened) struct opened opened = {0};
+	AUTO(oci_config) struct oci_config *config = NULL;
+	(void)s;
+	int r = opened_start(ctx, words[0], &opened, err);
+	if (r == 0)
+		r = defaults_create(&config, err);
+	if (r < 0)
+		return r;
+	r = convert_opened(&opened, config, err);
+	return r < 0 ? err_prefix(err, r, "%s", words[0]) : print_config(config, err);
+}
+
+static const struct {
+	const char *name;
+	int words; /* behind the name */
+	int (*run)(struct ctx *ctx, struct spec_state *s, char **words, struct err *err);
+} tasks[] = {
+	{"validate", 1, spec_validate},
+	{"new", 0, spec_new},
+	{"convert", 1, spec_convert},
+	{"features", 0, spec_features},
+};
+
 static int spec_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
-	struct spec_state *s = state;
-	static const struct {
-		const char *name;
-		int words;
-	} tasks[] = {{"validate", 2}, {"features", 1}};
 	size_t i = 0;
 	while (i < ARRAY_LEN(tasks) && strcmp(tasks[i].name, argv[0]) != 0)
 		i++;
 	if (i == ARRAY_LEN(tasks))
-		return ctx_misuse(ctx, err_say(err, -EINVAL,
-					       "there is no 'spec %s': it is validate or features",
-					       argv[0]));
-	if (argc != tasks[i].words)
+		return ctx_misuse(ctx,
+				  err_say(err, -EINVAL,
+					  "there is no 'spec %s': it is validate, new, convert "
+					  "or features",
+					  argv[0]));
+	if (argc - 1 != tasks[i].words)
 		return ctx_misuse(ctx,
 				  err_say(err, -EINVAL, "'spec %s' takes %s", argv[0],
-					  tasks[i].words == 1 ? "no more words" : "one more word"));
-	if (strcmp(argv[0], "validate") == 0)
-		return spec_validate(ctx, s, argv[1], err);
-	return spec_features(s, err);
+					  tasks[i].words == 0 ? "no more words" : "one more word"));
+	return tasks[i].run(ctx, state, argv + 1, err);
 }
 
 const struct verb verb_spec = {
 	.name = "spec",
-	.args = "validate FILE | features",
+	.args = "validate FILE | new | convert IMAGE | features",
 	.summary = "check and make documents of the runtime-spec",
 	.teach = "Works with documents of the OCI runtime-spec, version 1.3.\n\n"
 		 "  validate  check a config.json against the schema and against what the text of "
@@ -175,10 +251,15 @@ const struct verb verb_spec = {
 		 "            thing that is wrong: where (a JSON pointer), what is asked, and the "
 		 "section\n"
 		 "            that asks it. Exit status 1 when there is any\n"
+		 "  new       print a configuration to begin with: what Sluice gives a container "
+		 "that\n"
+		 "            nobody said anything about, and a shell\n"
+		 "  convert   print the configuration that an image asks for, on top of the same\n"
 		 "  features  print what Sluice knows of the specification, or with --runtime what "
 		 "a\n"
 		 "            runtime says that it knows\n\n"
 		 "  sluice spec validate bundle/config.json\n"
+		 "  sluice spec convert python:3.12 >bundle/config.json\n"
 		 "  runc state web | sluice spec validate --kind state -\n"
 		 "  sluice spec features --runtime runc",
 	.options = spec_options,

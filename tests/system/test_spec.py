@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Documents of the runtime-spec: the published vectors, our own mistakes, and how they are told."""
+import gzip
+import io
 import json
+import shutil
 import subprocess
+import tarfile
+import uuid
 from pathlib import Path
 
 import pytest
 
 from conftest import PROGRAM, TREE
-from lib import schema
+from lib import images, run, schema
+from lib.registry import digest_of
 
 TABLES = Path(TREE, "tests/unit/data")
 BROKEN = json.loads((TABLES / "broken_configs.json").read_text())
@@ -128,6 +134,8 @@ def test_misuse(sluice, tmp_path):
     sluice.refuses("spec", "validate", tmp_path, words="Is a directory")
     sluice.refuses("spec", "validate", words="takes one more word", status=2)
     sluice.refuses("spec", "check", "x", words="there is no 'spec check'", status=2)
+    sluice.refuses("spec", "new", "x", words="takes no more words", status=2)
+    sluice.refuses("spec", "convert", words="takes one more word", status=2)
     sluice.refuses("spec", "validate", "--kind", "image", "-", words="--kind does not take 'image'",
                    status=2)
 
@@ -153,3 +161,94 @@ def test_features_of_a_runtime(sluice, tmp_path):
     liar.write_text("#!/bin/sh\necho '{\"ociVersionMin\": \"1.0\", \"ociVersionMax\": \"1.0.0\"}'\n")
     liar.chmod(0o755)
     sluice.refuses("spec", "features", "--runtime", liar, words="/ociVersionMin: must be a version")
+
+
+def test_new_is_valid(sluice):
+    said = sluice("spec", "new").stdout
+    assert validate("-", document=said) == (0, "nothing is wrong with the standard input\n", "")
+    config = json.loads(said)
+    assert config["process"]["args"] == ["sh"]
+    assert config["process"]["noNewPrivileges"] is True
+    assert len(config["process"]["capabilities"]["bounding"]) == 14
+    assert "/proc/kcore" in config["linux"]["maskedPaths"]
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("busybox", "runc"))), reason="no busybox or no runc")
+def test_new_runs(sluice, tmp_path):
+    bundle = tmp_path / "bundle"
+    (bundle / "rootfs/bin").mkdir(parents=True)
+    shutil.copy(shutil.which("busybox"), bundle / "rootfs/bin/busybox")
+    (bundle / "rootfs/bin/sh").symlink_to("busybox")
+    config = json.loads(sluice("spec", "new").stdout)
+    config["process"]["args"] += ["-c", "echo $0 $PATH; id -u"]
+    (bundle / "config.json").write_text(json.dumps(config))
+    said = run.run("runc", "--root", tmp_path / "state", "run", "--bundle", bundle,
+                   f"sluice-test-{uuid.uuid4().hex[:12]}", stdin=subprocess.DEVNULL).stdout
+    assert said == "sh /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n0\n"
+
+
+def layer(files):
+    """A tar of these files, with their directories."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.mode = 0o644
+            if content is None:
+                member.type, member.mode = tarfile.DIRTYPE, 0o755
+            elif isinstance(content, Path):
+                member.type, member.linkname = tarfile.SYMTYPE, str(content)
+            else:
+                member.size = len(content)
+            tar.addfile(member, io.BytesIO(content if isinstance(content, bytes) else b""))
+    return out.getvalue()
+
+
+def image(place, files, config, **more):
+    tar = layer(files)
+    layout = images.Layout(place)
+    blob = layout.blob(gzip.compress(tar, mtime=0), "application/vnd.oci.image.layer.v1.tar+gzip")
+    document = {"architecture": images.ARCHITECTURE, "os": "linux", "config": config,
+                "rootfs": {"type": "layers", "diff_ids": [digest_of(tar)]}, **more}
+    manifest = {"schemaVersion": 2, "mediaType": images.OCI_MANIFEST, "layers": [blob],
+                "config": layout.blob(document, images.OCI_CONFIG)}
+    layout.tag(layout.blob(manifest, images.OCI_MANIFEST))
+    return f"oci:{place}:latest"
+
+
+ETC = {"etc": None, "etc/passwd": b"root:x:0:0::/root:/bin/sh\napp:x:7:8::/srv/app:/bin/sh\n",
+       "etc/group": Path("/lib/group"), "lib": None, "lib/group": b"app:x:8:\nextra:x:9:app\n"}
+
+
+def test_convert(sluice, tmp_path):
+    name = image(tmp_path / "image", ETC, {
+        "User": "app", "WorkingDir": "/srv", "Entrypoint": ["/bin/app"], "Cmd": ["--serve", "a b"],
+        "Env": ["A=b=c", "PATH=/bin"], "StopSignal": "SIGINT", "ExposedPorts": {"80/tcp": {}},
+        "Labels": {"org.example.a": "x", "run.oci.seccomp_bpf_data": "bad"},
+    }, author="somebody")
+    said = sluice("spec", "convert", name).stdout
+    assert validate("-", document=said)[0] == 0
+    config = json.loads(said)
+    process = config["process"]
+    assert process["args"] == ["/bin/app", "--serve", "a b"]
+    assert process["cwd"] == "/srv"
+    assert process["env"] == ["A=b=c", "PATH=/bin", "HOME=/srv/app"]
+    assert process["user"] == {"uid": 7, "gid": 8, "additionalGids": [8, 9]}
+    assert not process["capabilities"].get("effective")
+    annotations = config["annotations"]
+    assert annotations["org.opencontainers.image.author"] == "somebody"
+    assert annotations["org.opencontainers.image.stopSignal"] == "SIGINT"
+    assert annotations["org.opencontainers.image.exposedPorts"] == "80/tcp"
+    assert annotations["org.example.a"] == "x"
+    assert "run.oci.seccomp_bpf_data" not in annotations
+
+
+def test_convert_refuses(sluice, tmp_path):
+    name = image(tmp_path / "nobody", ETC, {"User": "bob", "Cmd": ["sh"]})
+    sluice.refuses("spec", "convert", name, words=[name, "there is no user 'bob'"])
+    name = image(tmp_path / "nothing", ETC, {"User": "app"})
+    sluice.refuses("spec", "convert", name, words=[name, "command"])
+    name = image(tmp_path / "odd", {"etc": None, "etc/passwd": None}, {"Cmd": ["sh"]})
+    sluice.refuses("spec", "convert", name, words="/etc/passwd: not a regular file")
+    name = image(tmp_path / "bare", {"etc": None}, {"Cmd": ["sh"]})
+    assert json.loads(sluice("spec", "convert", name).stdout)["process"]["user"]["uid"] == 0

@@ -75,7 +75,7 @@ _sluice() {
 			umount:1) words=$(_sluice_mounted) ;;
 			stat:1) words=$(_sluice_mounted) && compopt -o dirnames ;;
 			index:1) words="build push show" ;;
-			spec:1) words="features validate" ;;
+			spec:1) words="convert features new validate" ;;
 			spec:2) [ "${plain[1]}" != validate ] || compopt -o default ;;
 			esac
 		fi
