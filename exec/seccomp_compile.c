@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exec/seccomp_compile.h"
 
+#include <byteswap.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
@@ -83,7 +85,37 @@ static int add_call(scmp_filter_ctx ctx, const struct seccomp_call *call, struct
 	return 0;
 }
 
-static int export(scmp_filter_ctx ctx, struct buf *out, struct err *err)
+static bool is_action(const struct seccomp_filter *filter, uint32_t action)
+{
+	bool found = action == filter->default_action || action == SCMP_ACT_KILL_THREAD;
+	for (size_t i = 0; i < filter->n_calls && !found; i++)
+		found = filter->calls[i].action == action;
+	return found;
+}
+
+/*
+ * Compiled for the other byte order, libseccomp (2.5.4) turns the value of a return
+ * twice where it puts a copy of one into a long program. A value that is no action of
+ * the filter, and turned is one, is such a copy.
+ */
+static void mend_returns(const struct seccomp_filter *filter, struct buf *code)
+{
+	if (seccomp_arch_big_endian(filter->native) == (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__))
+		return;
+	for (size_t at = 0; at + SECCOMP_BPF_INSN_BYTES <= code->len;
+	     at += SECCOMP_BPF_INSN_BYTES) {
+		struct sock_filter insn;
+		memcpy(&insn, code->data + at, sizeof(insn));
+		if (bswap_16(insn.code) == (BPF_RET | BPF_K) &&
+		    !is_action(filter, bswap_32(insn.k)) && is_action(filter, insn.k)) {
+			insn.k = bswap_32(insn.k);
+			memcpy(code->data + at, &insn, sizeof(insn));
+		}
+	}
+}
+
+static int export(scmp_filter_ctx ctx, const struct seccomp_filter *filter, struct buf *out,
+		  struct err *err)
 {
 	AUTO_CLOSE int fd = memfd_create("seccomp", MFD_CLOEXEC);
 	if (fd < 0)
@@ -100,6 +132,7 @@ static int export(scmp_filter_ctx ctx, struct buf *out, struct err *err)
 			      SECCOMP_BPF_INSNS_MAX);
 	else if (r < 0)
 		(void)err_set(err, r, "read a seccomp filter");
+	mend_returns(filter, &got);
 	if (r == 0 && (r = buf_append(out, got.data, got.len)) < 0)
 		(void)err_set(err, r, "keep a seccomp filter");
 	buf_finish(&got);
@@ -117,5 +150,5 @@ int seccomp_compile(const struct seccomp_filter *filter, struct buf *out, struct
 	int r = add_arches(ctx, filter, err);
 	for (size_t i = 0; i < filter->n_calls && r == 0; i++)
 		r = add_call(ctx, &filter->calls[i], err);
-	return r < 0 ? r : export(ctx, out, err);
+	return r < 0 ? r : export(ctx, filter, out, err);
 }
