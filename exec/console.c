@@ -3,12 +3,11 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "base/num.h"
+#include "base/fdpass.h"
 
 #define CONSOLE_NAME "console"
 
@@ -86,44 +85,6 @@ static int wait_readable(int fd, const struct driver_call *call)
 	}
 }
 
-/* The first descriptor of a message; further ones are closed. */
-static int receive_fd(int sock, int *ret)
-{
-	enum { FDS_MAX = 8 };
-	char bytes[MESSAGE_MAX];
-	struct iovec iov = {.iov_base = bytes, .iov_len = sizeof(bytes)};
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
-	} control;
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-	ssize_t n;
-	do {
-		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	int got = -1;
-	for (struct cmsghdr *head = CMSG_FIRSTHDR(&msg); head; head = CMSG_NXTHDR(&msg, head)) {
-		if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
-			continue;
-		size_t n_fds = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < n_fds; i++) {
-			int fd;
-			memcpy(&fd, CMSG_DATA(head) + i * sizeof(int), sizeof(fd));
-			if (got < 0)
-				got = fd;
-			else
-				(void)close(fd);
-		}
-	}
-	if (got < 0)
-		return -EPROTO;
-	*ret = got;
-	return 0;
-}
-
 int console_accept(struct console *console, const struct driver_call *call, int *ret_fd,
 		   struct err *err)
 {
@@ -133,11 +94,11 @@ int console_accept(struct console *console, const struct driver_call *call, int 
 	AUTO_CLOSE int sock = accept4(console->listening, NULL, NULL, SOCK_CLOEXEC);
 	r = sock < 0 ? -errno : wait_readable(sock, call);
 	AUTO_CLOSE int master = -1;
-	if (r == 0)
-		r = receive_fd(sock, &master);
-	if (r < 0)
-		return err_set(err, r, "receive the container's terminal");
-	if (!isatty(master))
+	char name[MESSAGE_MAX];
+	ssize_t n = r < 0 ? r : fdpass_receive(sock, name, sizeof(name), MSG_DONTWAIT, &master);
+	if (n < 0)
+		return err_set(err, (int)n, "receive the container's terminal");
+	if (master < 0 || !isatty(master))
 		return err_say(err, -EPROTO,
 			       "receive the container's terminal: what the runtime sent is none");
 	if (fcntl(master, F_SETFL, O_RDWR | O_NONBLOCK) < 0)

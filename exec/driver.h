@@ -93,7 +93,7 @@ struct driver_options {
 enum driver_feature {
 	DRIVER_PULL = 1 << 0,	 /* can pull, and creates from images */
 	DRIVER_BUNDLE = 1 << 1,	 /* creates from bundles */
-	DRIVER_LOGS = 1 << 2,	 /* keeps logs itself */
+	DRIVER_LOGS = 1 << 2,	 /* keeps logs itself; otherwise driver_logs.path is read */
 	DRIVER_SECCOMP_BPF = 1 << 3, /* takes compiled filters by annotation (crun) */
 	DRIVER_SECCOMP_NOTIFY = 1 << 4,
 	DRIVER_HYBRID_ESCAPE = 1 << 5, /* runs in a private mount namespace (exec/hybrid.h) */

@@ -380,6 +380,7 @@ const struct driver *driver_oci(void)
 		.wait = oci_wait,
 		.pause = oci_pause,
 		.resume = oci_resume,
+		.logs = oci_logs,
 		.list = oci_list,
 		.inspect = oci_inspect,
 		.stats = oci_stats,

@@ -65,6 +65,9 @@ int oci_wait(void *conn, const struct driver_call *call, const char *id, struct 
 int oci_stats(void *conn, const struct driver_call *call, const char *id,
 	      struct driver_stats *ret, struct driver_error *error);
 
+int oci_logs(void *conn, const struct driver_call *call, const struct driver_logs *logs,
+	     struct driver_error *error);
+
 /* Waits until a process is over. 0, -ETIMEDOUT, -ECANCELED. */
 int oci_wait_pidfd(int pidfd, const struct driver_call *call);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -7,6 +8,7 @@
 #include "base/json.h"
 #include "exec/cgroup.h"
 #include "exec/driver_oci_priv.h"
+#include "exec/logs.h"
 #include "exec/proc.h"
 
 enum { POLL_MS = 60000 };
@@ -204,4 +206,42 @@ int oci_stats(void *data, const struct driver_call *call, const char *id,
 		return driver_fail_err(error, r, &err);
 	cgroup_stats(cgroup, ret);
 	return 0;
+}
+
+/* Of a log in the directory that is open; with follow, until the container's init is over. */
+static int read_log(struct oci_conn *conn, const struct driver_call *call,
+		    const struct driver_logs *logs, int dir, struct driver_error *error)
+{
+	AUTO_CLOSE int over = -1;
+	struct driver_logs want = *logs;
+	if (logs->follow) {
+		AUTO_FINISH(driver_container) struct driver_container container = {0};
+		int r = oci_inspect(conn, call, logs->id, &container, error);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		over = r == 0 && container.pid > 0 ? pidfd_open(container.pid, 0) : -1;
+		want.follow = over >= 0;
+	}
+	struct err err = {0};
+	int r = logs_read(dir, strrchr(logs->path, '/') + 1, &want, over, call, &err);
+	return r < 0 ? driver_fail_err(error, r, &err) : 0;
+}
+
+int oci_logs(void *data, const struct driver_call *call, const struct driver_logs *logs,
+	     struct driver_error *error)
+{
+	struct oci_conn *conn = data;
+	if (!logs->path || logs->path[0] != '/')
+		return driver_fail(error, DRIVER_UNSUPPORTED, NULL,
+				   "read the log of container %s: %s keeps none, and the request names no file",
+				   logs->id, conn->name);
+	size_t n = (size_t)(strrchr(logs->path, '/') - logs->path) + 1;
+	AUTO_FREE char *dir_path = strndup(logs->path, n);
+	AUTO_CLOSE int dir = dir_path ? open(dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int r = !dir_path ? -ENOMEM : dir < 0 || access(logs->path, F_OK) < 0 ? -errno : 0;
+	if (r < 0)
+		return driver_fail(error, driver_code_from(r), NULL,
+				   "read the log of container %s: %s: %s", logs->id, logs->path,
+				   strerror(-r));
+	return read_log(conn, call, logs, dir, error);
 }
