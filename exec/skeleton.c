@@ -151,14 +151,12 @@ static int prepare_mount(int root, struct oci_config *config, size_t i, struct e
 	if (!written || written[0] != '/')
 		return err_say(err, -EINVAL, "the mount on '%.200s' is not on an absolute path",
 			       written ? written : "");
-	int r = wants_file(mount, &file, err);
-	if (r == 0 && is_generated(written) && !is_hidden(written, &earlier))
-		r = drop_link(root, written, err);
-	if (r == 0)
-		r = rootfs_resolve(root, written, false, is_hidden, &earlier, &real, err);
-	if (r == 0)
-		r = check_kernels(root, written, real, err);
-	if (r < 0)
+	int r;
+	if ((r = wants_file(mount, &file, err)) < 0 ||
+	    (is_generated(written) && !is_hidden(written, &earlier) &&
+	     (r = drop_link(root, written, err)) < 0) ||
+	    (r = rootfs_resolve(root, written, false, is_hidden, &earlier, &real, err)) < 0 ||
+	    (r = check_kernels(root, written, real, err)) < 0)
 		return r;
 	if (strcmp(real, "/") == 0)
 		return err_say(err, -EINVAL, "nothing can be mounted on %.200s, which is the root",

@@ -112,7 +112,7 @@ static void test_env(void **state)
 {
 	(void)state;
 	static const char *const want[] = {
-		"PATH=" DEFAULTS_PATH, "TERM=xterm", "HOSTNAME=box", "HOME=/root",
+		("PATH=" DEFAULTS_PATH), "TERM=xterm", "HOSTNAME=box", "HOME=/root",
 	};
 	static const char *const own[] = {"HOMES=x", "TERM=", "PATH=/x", "HOSTNAME=box", "HOME=/h"};
 	AUTO(oci_config) struct oci_config *config = NULL;

@@ -52,8 +52,8 @@ static void test_absent(void **state)
 	static const char *const cases[] = {
 		"{}",
 		"{\"config\":null,\"os\":\"\"}",
-		"{\"config\":{\"User\":\"\",\"Cmd\":null,\"Env\":null,\"Volumes\":null,"
-		"\"Labels\":null,\"Entrypoint\":null}}",
+		("{\"config\":{\"User\":\"\",\"Cmd\":null,\"Env\":null,\"Volumes\":null,"
+		 "\"Labels\":null,\"Entrypoint\":null}}"),
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		AUTO_FINISH(image_spec) struct image_spec spec = {0};
