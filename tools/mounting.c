@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "fs/holder.h"
 #include "fs/image_record.h"
 #include "fs/mount.h"
 
@@ -98,6 +99,34 @@ int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, s
 	*ret = words;
 	words = (struct words){0};
 	return 0;
+}
+
+int mounting_count(const struct ctx *ctx, int entry_fd, struct err *err)
+{
+	struct mount_stats *stats = NULL;
+	int r = mount_stats_map(entry_fd, &stats, err);
+	if (r < 0)
+		return r;
+	counter_add(&stats->net.requests, counter_get(&ctx->net->requests));
+	counter_add(&stats->net.bytes, counter_get(&ctx->net->bytes));
+	counter_add(&stats->net.retries, counter_get(&ctx->net->retries));
+	counter_add(&stats->net.token_refreshes, counter_get(&ctx->net->token_refreshes));
+	mount_stats_unmap(stats);
+	return 0;
+}
+
+int mounting_hold(const struct words *words, int entry_fd, struct err *err)
+{
+	AUTO_FREE char *program = NULL;
+	pid_t holder;
+	int r = mounting_program(&program, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int log_fd = openat(entry_fd, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
+				       0600);
+	if (log_fd < 0)
+		return err_set(err, -errno, "open the mount's log");
+	return holder_launch(program, words->items, environ, log_fd, &holder, err);
 }
 
 static int path_of_dead(const char *text, char **ret)

@@ -25,6 +25,12 @@ int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, s
 /* A path that means the same in another working directory; the caller frees it. 0 or -errno. */
 int mounting_path(const char *text, char **ret);
 
+/* Counts what preparing the image cost as the first that a mount did. */
+int mounting_count(const struct ctx *ctx, int entry_fd, struct err *err);
+
+/* Starts a holder with the words for `hold`, and waits until its mount can be read. */
+int mounting_hold(const struct words *words, int entry_fd, struct err *err);
+
 /* A directory's absolute path, also of one where a dead mount is; the caller frees it. */
 int mounting_dir(const char *text, char **ret, struct err *err);
 

@@ -143,7 +143,6 @@ static int mount_verb_places(const struct mount_state *s, const char *dir,
 static int mount_verb_enter(struct ctx *ctx, const struct mount_state *s, const char *run_dir,
 			    struct mtable_entry *entry, int *ret_fd, struct err *err)
 {
-	struct mount_stats *stats = NULL;
 	int r = mtable_add(run_dir, entry, ret_fd, err);
 	if (r < 0)
 		return r;
@@ -154,16 +153,7 @@ static int mount_verb_enter(struct ctx *ctx, const struct mount_state *s, const 
 		if (r == 0)
 			r = mtable_save(*ret_fd, entry, err);
 	}
-	if (r == 0)
-		r = mount_stats_map(*ret_fd, &stats, err);
-	if (r < 0)
-		return r;
-	counter_add(&stats->net.requests, counter_get(&ctx->net->requests));
-	counter_add(&stats->net.bytes, counter_get(&ctx->net->bytes));
-	counter_add(&stats->net.retries, counter_get(&ctx->net->retries));
-	counter_add(&stats->net.token_refreshes, counter_get(&ctx->net->token_refreshes));
-	mount_stats_unmap(stats);
-	return 0;
+	return r < 0 ? r : mounting_count(ctx, *ret_fd, err);
 }
 
 static int mount_verb_words(const struct ctx *ctx, const struct mount_state *s,
@@ -196,20 +186,15 @@ static int mount_verb_start(struct ctx *ctx, const struct mount_state *s,
 {
 	AUTO_FREE char *program = NULL;
 	AUTO_FINISH(words) struct words words = {0};
-	pid_t holder;
-	int r = mounting_program(&program, err);
+	int r = mount_verb_words(ctx, s, entry, &words, err);
+	if (r == 0 && !s->foreground)
+		return mounting_hold(&words, entry_fd, err);
 	if (r == 0)
-		r = mount_verb_words(ctx, s, entry, &words, err);
+		r = mounting_program(&program, err);
 	if (r < 0)
 		return r;
-	if (s->foreground) {
-		(void)execv(program, words.items);
-		return err_set(err, -errno, "start %s", program);
-	}
-	AUTO_CLOSE int log_fd = openat(entry_fd, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (log_fd < 0)
-		return err_set(err, -errno, "open the mount's log");
-	return holder_launch(program, words.items, environ, log_fd, &holder, err);
+	(void)execv(program, words.items);
+	return err_set(err, -errno, "start %s", program);
 }
 
 /* A mount with something on top looks like anybody's: it takes the table to know it for one of ours. */
