@@ -308,7 +308,7 @@ int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct ori
 		.platform = &c->platform,
 		.platform_asked = c->platform_text != NULL,
 		.index_use = c->no_index ? IMAGE_INDEX_NONE : IMAGE_INDEX_ANY,
-		.progress = progress_image(progress),
+		.progress = c->quiet ? NULL : progress_image(progress),
 		.timeout_ms = c->timeout_ms,
 	};
 	r = image_prepare(&request, ret_manifest, err);

@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import uuid
@@ -12,6 +13,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
+import runkit  # noqa: E402
 from lib import images, registry, run, tools  # noqa: E402
 
 TREE = Path(__file__).resolve().parents[2]
@@ -219,3 +221,22 @@ class Gallery:
 @pytest.fixture(scope="session")
 def gallery(tmp_path_factory):
     return Gallery(tmp_path_factory.mktemp("gallery"))
+
+
+@pytest.fixture(scope="session")
+def small_image(tmp_path_factory):
+    """A layout with a busybox, as IMAGE."""
+    return runkit.image(tmp_path_factory.mktemp("small") / "layout")
+
+
+@pytest.fixture(params=runkit.RUNTIMES)
+def containers(request, sluice, small_image):
+    """`sluice run` and its kin on one runtime; no container and no cgroup may stay."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    before = runkit.cgroups()
+    kit = runkit.Containers(sluice, request.param, small_image)
+    yield kit
+    kit.finish()
+    assert not kit.remains()
+    run.wait_until(lambda: not runkit.cgroups() - before, GONE_SECONDS_MAX, "cgroups to go")

@@ -9,8 +9,8 @@ import pytest
 from conftest import PROGRAM, TREE
 from lib import run
 
-VERBS = ("mount", "umount", "mounts", "pull", "images", "stat", "ls", "cat", "index", "gc", "fsck",
-         "spec")
+VERBS = ("run", "exec", "ps", "logs", "stop", "kill", "wait", "rm", "inspect", "mount", "umount",
+         "mounts", "pull", "images", "stat", "ls", "cat", "index", "gc", "fsck", "spec")
 HELP_ROW = re.compile(r"^ {2}(?:(-\w), | {4})(--[\w-]+)(?: (\S+))?(?: {2,}|$)")
 MAN_ROW = re.compile(r"^(?:\*(-\w)\*, )?\*(--[\w-]+)\*(?: (\S+))?$", re.M)
 
@@ -41,7 +41,9 @@ def test_man_page_of_all():
     options = written("sluice.1.scd")
     assert options.pop("--help") == ("-h", False)
     for verb in VERBS:
-        assert told(verb)[1] == options
+        own, common = told(verb)
+        # An option of the verb's may take the place of a common one.
+        assert common == {name: row for name, row in options.items() if name not in own}
 
 
 def complete(*words):

@@ -2,9 +2,18 @@
 # shellcheck shell=bash
 # bash completion for sluice
 
-_sluice_verbs="mount umount mounts pull images stat ls cat index gc fsck spec"
+_sluice_verbs="run exec ps logs stop kill wait rm inspect mount umount mounts pull images stat ls cat index gc
+	fsck spec"
 _sluice_common="--store --budget --platform --plain-http --offline --no-index --authfile --creds
 	--hosts-dir --cert-dir --timeout --read-timeout --format --log-level --help"
+
+_sluice_run="--name --rm --detach --interactive --tty --detach-keys --init --pull --rootfs --runtime
+	--cidfile --pidfile --stop-signal --stop-timeout --timeout --dry-run --entrypoint --workdir
+	--user --group-add --env --env-file --label --annotation --preserve-fds --volume --mount
+	--tmpfs --read-only --shm-size --device --gpus --network --publish --add-host --dns --hostname
+	--pid --ipc --uts --cgroupns --userns --uidmap --gidmap --cgroup-parent --cap-add --cap-drop
+	--privileged --security-opt --sysctl --memory --memory-swap --cpus --cpu-shares --cpuset-cpus
+	--pids-limit --ulimit --oom-score-adj"
 
 # Mount points of ours, by the mount table.
 _sluice_mounted() {
@@ -18,6 +27,13 @@ _sluice_mounted() {
 
 _sluice_options() {
 	case $1 in
+	run) printf '%s' "$_sluice_run" ;;
+	exec) printf '%s' "--detach --interactive --tty --env --env-file --user --workdir --privileged" ;;
+	ps) printf '%s' "--all --quiet" ;;
+	logs) printf '%s' "--follow --tail --since --timestamps" ;;
+	stop) printf '%s' "--time" ;;
+	kill) printf '%s' "--signal" ;;
+	rm) printf '%s' "--force" ;;
 	mount) printf '%s' "--rw --upper --foreground --options --crashes --fs" ;;
 	umount | pull) printf '%s' "--lazy" ;;
 	ls) printf '%s' "--long --recursive" ;;
@@ -35,7 +51,16 @@ _sluice_plain() {
 		case ${COMP_WORDS[i]} in
 		--store | --budget | --platform | --authfile | --creds | --hosts-dir | --cert-dir | --timeout | \
 			--read-timeout | --format | --log-level | --fs | --upper | --options | -o | --crashes | \
-			--min-age | --kind | --runtime) i=$((i + 1)) ;;
+			--min-age | --kind | \
+			--name | --detach-keys | --pull | --runtime | --cidfile | --pidfile | \
+			--stop-signal | --stop-timeout | --entrypoint | --workdir | -w | --user | -u | \
+			--group-add | --env | -e | --env-file | --label | --annotation | --preserve-fds | \
+			--volume | -v | --mount | --tmpfs | --shm-size | --device | --gpus | --network | \
+			--publish | -p | --add-host | --dns | --hostname | --pid | --ipc | --uts | \
+			--cgroupns | --userns | --uidmap | --gidmap | --cgroup-parent | --cap-add | \
+			--cap-drop | --security-opt | --sysctl | --memory | -m | --memory-swap | --cpus | \
+			--cpu-shares | -c | --cpuset-cpus | --pids-limit | --ulimit | --oom-score-adj | \
+			--tail | --since | --time | --signal | -s) i=$((i + 1)) ;;
 		-*) ;;
 		*) plain+=("${COMP_WORDS[i]}") ;;
 		esac
@@ -53,7 +78,17 @@ _sluice_value() {
 	--kind) words="config state features" ;;
 	--runtime) words="crun runc" && compopt -o default ;;
 	-o | --options) words="nosuid suid noexec exec noatime relatime allow_other" ;;
-	--budget | --creds | --timeout | --read-timeout | --crashes | --min-age) ;;
+	--budget | --creds | --timeout | --read-timeout | --crashes | --min-age | \
+		--name | --detach-keys | --stop-signal | --stop-timeout | --entrypoint | --user | \
+		-u | --group-add | --env | -e | --label | --annotation | --preserve-fds | \
+		--mount | --tmpfs | --shm-size | --device | --gpus | --network | --publish | -p | \
+		--add-host | --dns | --hostname | --pid | --ipc | --uts | --cgroupns | --userns | \
+		--uidmap | --gidmap | --cgroup-parent | --cap-add | --cap-drop | --security-opt | \
+		--sysctl | --memory | -m | --memory-swap | --cpus | --cpu-shares | -c | \
+		--cpuset-cpus | --pids-limit | --ulimit | --oom-score-adj | --tail | --since | \
+		--time | --signal | -s | --workdir | -w) ;;
+	--pull) words="always missing newer never" ;;
+	--env-file | --cidfile | --pidfile | --volume | -v) compopt -o default ;;
 	*) return 1 ;;
 	esac
 }

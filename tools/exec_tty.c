@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/exec_tty.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/num.h"
+#include "exec/console.h"
+
+enum {
+	TTY_BYTES = 16 << 10,
+	TTY_START_MS = 30000, /* for the runtime to send the terminal */
+};
+
+/* The call, which waits for the command on a thread of its own. */
+struct calling {
+	struct driver_conn *conn;
+	const struct driver_exec *request;
+	const struct driver_call *call;
+	struct driver_executed *ret;
+	struct driver_error *error;
+	struct cancel *failed; /* fired when the call failed: no terminal will come */
+	int over_fd;	       /* readable when the call is over */
+	int result;
+};
+
+static void *calling_run(void *data)
+{
+	struct calling *c = data;
+	uint64_t one = 1;
+	c->result = driver_exec(c->conn, c->call, c->request, c->ret, c->error);
+	cancel_fire(c->failed);
+	(void)file_write(c->over_fd, &one, sizeof(one));
+	return NULL;
+}
+
+static void copy_size(int master)
+{
+	struct winsize size;
+	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0)
+		(void)console_resize(master, size.ws_row, size.ws_col);
+}
+
+/* Bytes that the terminal takes when it can; -EIO when it is gone. */
+static int master_write(int master, const char *data, size_t n)
+{
+	while (n > 0) {
+		ssize_t done = write(master, data, n);
+		struct pollfd fd = {.fd = master, .events = POLLOUT};
+		if (done < 0 && errno == EAGAIN && poll(&fd, 1, -1) >= 0)
+			continue;
+		if (done < 0 && errno != EINTR)
+			return -errno;
+		if (done > 0) {
+			data += done;
+			n -= (size_t)done;
+		}
+	}
+	return 0;
+}
+
+/* False at the end. */
+static bool copy_output(int master)
+{
+	char bytes[TTY_BYTES];
+	ssize_t n = read(master, bytes, sizeof(bytes));
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return true;
+	if (n <= 0)
+		return false;
+	(void)file_write(STDOUT_FILENO, bytes, (size_t)n);
+	return true;
+}
+
+static bool copy_input(int master)
+{
+	char bytes[TTY_BYTES];
+	ssize_t n = read(STDIN_FILENO, bytes, sizeof(bytes));
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return true;
+	if (n <= 0) {
+		const char end = 4; /* ctrl-d: what a terminal's reader takes for the end */
+		(void)master_write(master, &end, 1);
+		return false;
+	}
+	return master_write(master, bytes, (size_t)n) == 0;
+}
+
+static void pump(int master, int signal_fd, int over_fd, bool interactive)
+{
+	bool output = true;
+	while (output) {
+		struct pollfd fds[] = {
+			{.fd = master, .events = POLLIN},
+			{.fd = interactive ? STDIN_FILENO : -1, .events = POLLIN},
+			{.fd = signal_fd, .events = POLLIN},
+			{.fd = over_fd, .events = POLLIN},
+		};
+		if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
+			return;
+		if (fds[2].revents) {
+			struct signalfd_siginfo info;
+			if (read(signal_fd, &info, sizeof(info)) > 0)
+				copy_size(master);
+		}
+		if (fds[1].revents)
+			interactive = copy_input(master);
+		if (fds[0].revents)
+			output = copy_output(master);
+		else if (fds[3].revents)
+			return; /* others may hold the terminal open for ever */
+	}
+}
+
+static void converse(int master, int over_fd, bool interactive)
+{
+	struct termios old, raw;
+	bool changed = false;
+	sigset_t set, was;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGWINCH);
+	(void)pthread_sigmask(SIG_BLOCK, &set, &was);
+	AUTO_CLOSE int signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (interactive && isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &old) == 0) {
+		raw = old;
+		cfmakeraw(&raw);
+		changed = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
+	}
+	copy_size(master);
+	pump(master, signal_fd, over_fd, interactive);
+	if (changed)
+		(void)tcsetattr(STDIN_FILENO, TCSADRAIN, &old);
+	(void)pthread_sigmask(SIG_SETMASK, &was, NULL);
+}
+
+int exec_tty(struct driver_conn *conn, struct driver_exec *request, const char *dir,
+	     bool interactive, struct driver_executed *ret, struct driver_error *error)
+{
+	AUTO(console) struct console *console = NULL;
+	AUTO(cancel) struct cancel *failed = NULL;
+	AUTO_CLOSE int over_fd = eventfd(0, EFD_CLOEXEC);
+	AUTO_CLOSE int master = -1;
+	struct err err = {0};
+	pthread_t thread;
+	int r = over_fd < 0 ? err_set(&err, -errno, "wait for the command") :
+			      console_create(dir, &console, &err);
+	if (r == 0)
+		r = cancel_create(&failed, &err);
+	if (r < 0)
+		return driver_fail_err(error, r, &err);
+	request->console_socket = console_path(console);
+	struct driver_call accepting = {.deadline = deadline_in_ms(TTY_START_MS), .cancel = failed};
+	struct calling calling = {.conn = conn, .request = request, .ret = ret, .error = error,
+				  .failed = failed, .over_fd = over_fd};
+	r = -pthread_create(&thread, NULL, calling_run, &calling);
+	if (r < 0) {
+		(void)err_set(&err, r, "wait for the command");
+		return driver_fail_err(error, r, &err);
+	}
+	/* When none comes the call has failed, and says why. */
+	if (console_accept(console, &accepting, &master, &err) == 0)
+		converse(master, over_fd, interactive);
+	(void)pthread_join(thread, NULL);
+	return calling.result;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/run_image.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "fs/image_record.h"
+#include "tools/mounting.h"
+
+void run_image_finish(struct run_image *image)
+{
+	if (!image)
+		return;
+	free(image->name);
+	buf_finish(&image->config);
+	*image = (struct run_image){0};
+}
+
+static int image_try(struct ctx *ctx, const char *text, bool offline, struct run_image *image,
+		     struct err *err)
+{
+	AUTO_FINISH(ref) struct ref ref = {0};
+	AUTO(origin) struct origin *origin = NULL;
+	bool was = ctx->offline;
+	ctx->offline = was || offline;
+	int r = ctx_prepare(ctx, text, &ref, &origin, &image->manifest, err);
+	ctx->offline = was;
+	if (r == 0 && ref_text(&ref, &image->name) < 0)
+		r = err_set(err, -ENOMEM, "name the image");
+	return r;
+}
+
+static int image_prepare_by(struct ctx *ctx, const char *text, enum run_pull pull,
+			    struct run_image *image, struct err *err)
+{
+	if (pull == RUN_PULL_ALWAYS || pull == RUN_PULL_NEWER)
+		return image_try(ctx, text, false, image, err);
+	int r = image_try(ctx, text, true, image, err);
+	if (r < 0 && r != -EINVAL && r != -ENOMEM && pull == RUN_PULL_MISSING && !ctx->offline)
+		r = image_try(ctx, text, false, image, err);
+	return r;
+}
+
+static int image_config_load(struct ctx *ctx, struct run_image *image, struct err *err)
+{
+	AUTO_FINISH(image_record) struct image_record record = {0};
+	AUTO_CLOSE int dir = -1;
+	struct store *store = NULL;
+	int r = ctx_store(ctx, &store, err);
+	if (r == 0)
+		r = image_dir_open(store, &image->manifest, false, &dir, err);
+	if (r == 0)
+		r = image_record_load(dir, &record, err);
+	if (r == 0)
+		r = store_blob_get(store, &record.config, &image->config, err);
+	return r;
+}
+
+int run_image_open(struct ctx *ctx, const char *text, enum run_pull pull, struct run_image *ret,
+		   struct err *err)
+{
+	AUTO_FINISH(run_image) struct run_image image = {.config = buf_make(RUN_CONFIG_MAX)};
+	int r = image_prepare_by(ctx, text, pull, &image, err);
+	if (r == 0)
+		r = image_config_load(ctx, &image, err);
+	if (r < 0)
+		return r;
+	*ret = image;
+	image = (struct run_image){0};
+	return 0;
+}
+
+static int image_hold(struct ctx *ctx, const struct mtable_entry *entry, int entry_fd,
+		      struct err *err)
+{
+	AUTO_FINISH(words) struct words words = {0};
+	int r = mounting_words(ctx, "hold", &words, err);
+	if (r < 0)
+		return r;
+	/* A container's programs may be setuid; whether that works is the runtime's to say. */
+	if (words_add_text(&words, "-o", "suid") < 0 || words_add(&words, entry->id) < 0)
+		return err_set(err, -ENOMEM, "start the holder");
+	return mounting_hold(&words, entry_fd, err);
+}
+
+int run_image_mount(struct ctx *ctx, struct run_image *image, const char *upper,
+		    const char *rootfs, struct err *err)
+{
+	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {
+		.manifest = image->manifest,
+		.created = (int64_t)time(NULL),
+		.dir = strdup(rootfs),
+		.image = strdup(image->name),
+		.upper = strdup(upper),
+	};
+	AUTO_CLOSE int entry_fd = -1;
+	const char *run_dir = NULL;
+	struct store *store = NULL;
+	int r = ctx_run_dir(ctx, &run_dir, err);
+	if (r == 0)
+		r = ctx_store(ctx, &store, err);
+	if (r < 0)
+		return r;
+	entry.store = strdup(store_path(store));
+	if (!entry.dir || !entry.image || !entry.upper || !entry.store)
+		return err_set(err, -ENOMEM, "mount the image");
+	r = mtable_add(run_dir, &entry, &entry_fd, err);
+	if (r == 0)
+		r = mounting_count(ctx, entry_fd, err);
+	if (r == 0)
+		r = image_hold(ctx, &entry, entry_fd, err);
+	if (r < 0 && entry.id[0] != '\0')
+		(void)mtable_remove(run_dir, entry.id, NULL);
+	if (r < 0)
+		return err_prefix(err, r, "mount %s", image->name);
+	(void)snprintf(image->mount_id, sizeof(image->mount_id), "%s", entry.id);
+	return 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The image that a container is made of: found, prepared, and mounted for it. */
+
+#include "base/buf.h"
+#include "tools/ctx.h"
+#include "tools/run_options.h"
+
+enum { RUN_CONFIG_MAX = 8 << 20 }; /* bytes of an image's configuration */
+
+struct run_image {
+	char *name;		/* owned: the canonical reference */
+	struct digest manifest;
+	struct buf config;	/* the configuration's bytes */
+	char mount_id[17];	/* of the entry in the table of mounts; "": not mounted */
+};
+
+/*
+ * Prepares the image that `text` names as the pull policy says: what is in the
+ * store is taken without asking the registry, unless the policy is `always` or
+ * `newer`; then its bytes are fetched when they are read, as with any mount.
+ */
+int run_image_open(struct ctx *ctx, const char *text, enum run_pull pull, struct run_image *ret,
+		   struct err *err);
+
+/*
+ * Mounts it at `rootfs`, writable: what changes goes to `upper` (upper/upper,
+ * for the kernel upper/work). The mount has processes of its own, ends with the
+ * last unmount of rootfs, and then leaves no trace but what is in upper.
+ */
+int run_image_mount(struct ctx *ctx, struct run_image *image, const char *upper,
+		    const char *rootfs, struct err *err);
+
+/* Accepts NULL and a zeroed one. */
+void run_image_finish(struct run_image *image);
+DEFINE_FINISH(run_image, run_image_finish);

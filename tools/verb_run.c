@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "exec/monitor.h"
+#include "fs/overlay.h"
+#include "tools/attach.h"
+#include "tools/containers.h"
+#include "tools/mounting.h"
+#include "tools/run_bundle.h"
+#include "tools/run_image.h"
+#include "tools/text.h"
+#include "tools/verb.h"
+
+enum {
+	STATUS_OURS = 125,
+	STATUS_SIGNAL = 128,
+	PRESERVED_MAX = 1024,
+};
+
+struct run_state {
+	struct run_flags flags;
+};
+
+static void run_verb_options(void *state, struct opt *table)
+{
+	run_flags_options(&((struct run_state *)state)->flags, table);
+}
+
+static void run_verb_finish(void *state)
+{
+	run_flags_finish(&((struct run_state *)state)->flags);
+}
+
+/* One `sluice run` under way. */
+struct run {
+	struct ctx *ctx;		/* borrowed */
+	struct run_options options;	/* owned, as the rest */
+	struct run_image image;
+	struct run_record record;
+	struct attached_config attached;
+	struct container *container;
+	struct driver_conn *conn;
+	struct buf config;
+	int cache_dirfd;
+	int monitor_fd;
+	sigset_t old_signals;
+};
+
+static void run_finish(struct run *run)
+{
+	run_options_finish(&run->options);
+	run_image_finish(&run->image);
+	run_record_finish(&run->record);
+	container_close(run->container);
+	driver_close(run->conn);
+	buf_finish(&run->config);
+	cleanup_close(&run->cache_dirfd);
+	cleanup_close(&run->monitor_fd);
+}
+DEFINE_FINISH(run, run_finish);
+
+/* ---- preparing ---- */
+
+static int run_connect(struct run *run, struct err *err)
+{
+	struct driver_error error = {0};
+	int r = containers_driver(run->ctx, run->options.flags->runtime, &run->conn, &error);
+	return r < 0 ? err_copy(err, &error.err) : 0;
+}
+
+/* Compiled filters are kept beside what was found out about the runtimes. */
+static int run_cache(struct run *run, struct err *err)
+{
+	struct store *store = NULL;
+	AUTO_FREE char *path = NULL;
+	int r = ctx_store(run->ctx, &store, err);
+	if (r < 0)
+		return r;
+	if (asprintf(&path, "%s/cache/seccomp", store_path(store)) < 0) {
+		path = NULL;
+		return err_set(err, -ENOMEM, "find the cache");
+	}
+	r = dir_make(path, 0700, err);
+	if (r < 0)
+		return r;
+	run->cache_dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return run->cache_dirfd < 0 ? err_set(err, -errno, "open %s", path) : 0;
+}
+
+static int run_note(struct run *run, const char *image, struct err *err)
+{
+	const struct run_flags *f = run->options.flags;
+	struct run_record *record = &run->record;
+	struct winsize size = {0};
+	record->name = f->name ? strdup(f->name) : NULL;
+	record->runtime = strdup(driver_info(run->conn)->address);
+	record->image = strdup(run->image.name ? run->image.name : image);
+	if (!record->image || !record->runtime || (f->name && !record->name))
+		return err_set(err, -ENOMEM, "make the container");
+	if (f->pidfile && mounting_path(f->pidfile, &record->pidfile) < 0)
+		return err_set(err, -ENOMEM, "find %s", f->pidfile);
+	record->remove = f->rm;
+	record->detach = f->detach;
+	record->tty = f->tty;
+	record->interactive = f->interactive;
+	record->mounted = true;
+	record->stop_timeout_ms = run->options.stop_timeout_ms;
+	record->timeout_ms = run->options.timeout_ms;
+	record->preserve_fds = f->preserve_fds;
+	if (f->tty && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0) {
+		record->rows = size.ws_row;
+		record->columns = size.ws_col;
+	}
+	return 0;
+}
+
+static int run_mount_dir(const char *dir, const char *upper, const char *rootfs, struct err *err)
+{
+	AUTO_FREE char *lower = realpath(dir, NULL);
+	if (!lower)
+		return err_set(err, -errno, "--rootfs: find %s", dir);
+	return overlay_mount(lower, upper, rootfs, 0, dir, err);
+}
+
+static int run_mount(struct run *run, const char *image, struct err *err)
+{
+	AUTO_CLOSE int fd = -1;
+	AUTO_FREE char *rootfs = NULL;
+	const char *dir = container_path(run->container);
+	int r = dir_make_at(container_dirfd(run->container), CONTAINER_ROOTFS, 0755, &fd, err);
+	if (r < 0)
+		return r;
+	if (asprintf(&rootfs, "%s/" CONTAINER_ROOTFS, dir) < 0) {
+		rootfs = NULL;
+		return err_set(err, -ENOMEM, "mount the image");
+	}
+	if (run->options.flags->rootfs)
+		return run_mount_dir(image, dir, rootfs, err);
+	return run_image_mount(run->ctx, &run->image, dir, rootfs, err);
+}
+
+static int run_write_config(const struct run *run, struct err *err)
+{
+	AUTO_CLOSE int fd = openat(container_dirfd(run->container), CONTAINER_CONFIG,
+				   O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int r = fd < 0 ? -errno : file_write(fd, run->config.data, run->config.len);
+	return r < 0 ? err_set(err, r, "write the container's configuration") : 0;
+}
+
+/* What a signal, pending since it was blocked, says about going on. */
+static int run_check_signals(struct run *run, struct err *err)
+{
+	int sig = attached_signal_pending();
+	if (sig == 0)
+		return 0;
+	run->ctx->failed = STATUS_SIGNAL + sig;
+	return err_say(err, -EINTR, "interrupted before the container ran");
+}
+
+static int run_furnish(struct run *run, const char *image, char **words, struct err *err)
+{
+	struct run_bundle bundle = {
+		.options = &run->options,
+		.container = run->container,
+		.image = run->options.flags->rootfs ? NULL : &run->image.config,
+		.runtime = driver_info(run->conn),
+		.words = words,
+		.cache_dirfd = run->cache_dirfd,
+	};
+	int r = run_mount(run, image, err);
+	if (r == 0)
+		r = run_check_signals(run, err);
+	if (r < 0)
+		return r;
+	r = run_bundle_make(&bundle, &run->record, &run->config, err);
+	if (r < 0)
+		run->ctx->failed = bundle.exit_status;
+	if (r == 0)
+		r = run_write_config(run, err);
+	if (r == 0)
+		r = containers_note(run->container, &run->record, err);
+	return r == 0 ? run_check_signals(run, err) : r;
+}
+
+/* ---- running ---- */
+
+static int run_words(struct run *run, struct words *ret, struct err *err)
+{
+	int r = mounting_words(run->ctx, "monitor", ret, err);
+	if (r == 0 && words_add(ret, container_id(run->container)) < 0)
+		r = err_set(err, -ENOMEM, "start the monitor");
+	return r;
+}
+
+static int run_launch(struct run *run, struct err *err)
+{
+	AUTO_FREE char *program = NULL;
+	AUTO_FINISH(words) struct words words = {0};
+	struct driver_error error = {0};
+	pid_t init = 0;
+	int fds[PRESERVED_MAX];
+	size_t n = (size_t)u64_min(run->record.preserve_fds, PRESERVED_MAX);
+	for (size_t i = 0; i < n; i++) {
+		fds[i] = STDERR_FILENO + 1 + (int)i;
+		if (fcntl(fds[i], F_GETFD) < 0)
+			return err_say(err, -EBADF, "--preserve-fds %zu: descriptor %d is not open", n,
+				       fds[i]);
+	}
+	int r = mounting_program(&program, err);
+	if (r == 0)
+		r = run_words(run, &words, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int log_fd = openat(container_dirfd(run->container), "monitor.log",
+				       O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	struct monitor_launch launch = {
+		.program = program,
+		.argv = words.items,
+		.envp = environ,
+		.log_fd = log_fd,
+		.fds = fds,
+		.n_fds = n,
+	};
+	r = monitor_launch(&launch, NULL, &run->monitor_fd, &init, &error);
+	if (r == 0)
+		return 0;
+	if (error.program)
+		run->ctx->failed = error.code == DRIVER_NOT_FOUND ? 127 : 126;
+	return err_copy(err, &error.err);
+}
+
+static int run_cidfile(const struct run *run, struct err *err)
+{
+	const char *path = run->options.flags->cidfile;
+	const char *id = container_id(run->container);
+	if (!path)
+		return 0;
+	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (fd < 0 && errno == EEXIST)
+		return err_say(err, -EEXIST,
+			       "--cidfile: %s exists: remove it, or choose another name", path);
+	int r = fd < 0 ? -errno : file_write(fd, id, strlen(id));
+	return r < 0 ? err_set(err, r, "--cidfile: write %s", path) : 0;
+}
+
+static int run_attend(struct run *run, struct err *err)
+{
+	int code = 0;
+	if (run->record.detach) {
+		(void)puts(container_id(run->container));
+		return 0;
+	}
+	run->attached.fd = run->monitor_fd;
+	run->attached.interactive = run->record.interactive;
+	run->attached.tty = run->record.tty;
+	int r = attached_run(&run->attached, &code, err);
+	if (r == -ECANCELED)
+		return 0;
+	return r < 0 ? r : code;
+}
+
+static int run_print(const struct run *run, struct err *err)
+{
+	AUTO_JSON json_t *json = NULL;
+	int r = json_parse_object(run->config.data, run->config.len, "the configuration", &json, err);
+	return r == 0 ? text_print_json(json, err) : r;
+}
+
+/* Takes back a container that nobody will ever run. */
+static void run_abandon(struct run *run)
+{
+	struct err err = {0};
+	int r = containers_unmount(run->container, &err);
+	if (r == 0)
+		r = container_lock(run->container, &err);
+	/* Its monitor has done that already, or still does. */
+	if (r == 0)
+		r = container_remove(run->container, &err);
+	if (r < 0 && r != -EBUSY && r != -ENOENT)
+		log_warn("clean up: %s", err_text(&err));
+}
+
+static int run_container(struct run *run, const char *image, char **words, struct err *err)
+{
+	int r = attached_block_signals(&run->old_signals, err);
+	if (r == 0)
+		r = containers_create(run->ctx, &run->record, &run->container, err);
+	if (r < 0)
+		return r;
+	bool dry = run->options.flags->dry_run;
+	r = run_furnish(run, image, words, err);
+	if (r == 0 && dry)
+		r = run_print(run, err);
+	if (r == 0 && !dry)
+		r = run_cidfile(run, err);
+	if (r == 0 && !dry)
+		r = run_launch(run, err);
+	if (r < 0 || dry)
+		run_abandon(run);
+	return r;
+}
+
+static int run_verb_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
+{
+	struct run_state *s = state;
+	AUTO_FINISH(run) struct run run = {
+		.ctx = ctx,
+		.config = buf_make(RUN_BUNDLE_MAX),
+		.cache_dirfd = -1,
+		.monitor_fd = -1,
+	};
+	(void)argc;
+	const char *keys = s->flags.detach_keys ? s->flags.detach_keys : "ctrl-p,ctrl-q";
+	/* Where nobody watches, what is written is the container's. */
+	ctx->quiet = isatty(STDERR_FILENO) != 1;
+	int r = run_options_make(&s->flags, environ, &run.options, err);
+	if (r == 0)
+		r = attached_parse_keys(keys, &run.attached, err);
+	if (r == 0)
+		r = run_connect(&run, err);
+	if (r == 0)
+		r = run_cache(&run, err);
+	if (r == 0 && !s->flags.rootfs)
+		r = run_image_open(ctx, argv[0], run.options.pull, &run.image, err);
+	if (r == 0)
+		r = run_note(&run, argv[0], err);
+	if (r == 0)
+		r = run_container(&run, argv[0], argv + 1, err);
+	if (r < 0 || s->flags.dry_run)
+		return r;
+	return run_attend(&run, err);
+}
+
+const struct verb verb_run = {
+	.name = "run",
+	.args = "IMAGE [COMMAND…]",
+	.summary = "run a command in a container made of an image",
+	.teach =
+		"Mounts IMAGE without downloading it, and has crun or runc run its command, or COMMAND, in a\n"
+		"container on top of it. Options are podman's and end at IMAGE; the exit status is the\n"
+		"container's, or 125 when it could not run, 126 and 127 when its command could not.\n\n"
+		"  sluice run --rm python:3.12 python3 -c 'print(\"hi\")'\n"
+		"  sluice run -it --rm -v ./src:/src:ro alpine sh\n"
+		"  sluice run -d --name web -m 512m registry.example/web:1",
+	.options = run_verb_options,
+	.finish = run_verb_finish,
+	.state_size = sizeof(struct run_state),
+	.failed = STATUS_OURS,
+	.strict = true,
+	.min_words = 1,
+	.max_words = -1,
+	.run = run_verb_run,
+};
