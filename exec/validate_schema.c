@@ -28,6 +28,8 @@ static void check_words(struct check *check, const struct at *at, const struct o
 		if (r == 0)
 			r = buf_printf(&list, "%s%s", word == m->words ? "" : ", ", *word);
 	}
+	if (r == -ENOMEM)
+		check->r = r;
 	find(check, at, "must be one of %s%s", buf_str(&list), r == -E2BIG ? "…" : "");
 }
 
@@ -156,7 +158,8 @@ static void check_list_of(struct check *check, const struct at *list, const stru
 	if (at_count(list) < m->items_min)
 		find(check, list, "must have at least %zu entr%s", m->items_min,
 		     m->items_min == 1 ? "y" : "ies");
-	at_each_item(item, list) check_value(check, &item, m);
+	at_each_item(item, list)
+		check_value(check, &item, m);
 }
 
 static void check_map_of(struct check *check, const struct at *map, const struct oci_member *m)
@@ -169,7 +172,8 @@ static void check_map_of(struct check *check, const struct at *map, const struct
 		find(check, map, "must be an object");
 		return;
 	}
-	at_each_member(member, map) check_value(check, &member, m);
+	at_each_member(member, map)
+		check_value(check, &member, m);
 }
 
 static void check_type(struct check *check, const struct at *object, const struct oci_type *type)

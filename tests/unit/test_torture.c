@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/num.h"
 #include "exec/spec/oci.h"
+#include "exec/validate.h"
 #include "fetcher/challenge.h"
 #include "fetcher/hosts_priv.h"
 #include "fetcher/indexer.h"
@@ -547,6 +548,31 @@ static void test_oci(void **state)
 	torture_run(run_build, &(struct input){.name = "built"});
 }
 
+/* ---- validation ---- */
+
+static int run_validate(const struct input *in, struct err *err)
+{
+	AUTO_FINISH(findings) struct findings found = {0};
+	enum validate_kind kind = in->data[0] == 's'   ? VALIDATE_STATE :
+				  in->data[0] == 'f' ? VALIDATE_FEATURES :
+						       VALIDATE_CONFIG;
+	int r = validate_bytes(kind, in->data + 1, in->n - 1, &found, err);
+	made_bytes("", 0);
+	for (size_t i = 0; r == 0 && i < found.count; i++) {
+		made_bytes(found.items[i].pointer, strlen(found.items[i].pointer));
+		made_bytes(found.items[i].text, strlen(found.items[i].text));
+	}
+	return r;
+}
+
+static void test_validate(void **state)
+{
+	(void)state;
+	torture_spare_jansson(true);
+	torture_corpus(run_validate, "validate");
+	torture_spare_jansson(false);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -559,6 +585,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_toc),
 		cmocka_unit_test(test_archive),
 		cmocka_unit_test(test_oci),
+		cmocka_unit_test(test_validate),
 	};
 	if (argc != 2)
 		return 2;
