@@ -108,10 +108,6 @@ static int add(struct check *check, const struct at *at, struct buf *text)
 	int r = pointer_of(at, &pointer);
 	if (r < 0 || known(check, pointer))
 		return r;
-	if (found->count >= VALIDATE_FINDINGS_MAX) {
-		found->left_off++;
-		return 0;
-	}
 	struct finding *items = reallocarray(found->items, found->count + 1, sizeof(*found->items));
 	if (!items)
 		return -ENOMEM;
@@ -119,7 +115,7 @@ static int add(struct check *check, const struct at *at, struct buf *text)
 	items[found->count++] = (struct finding){
 		.pointer = steal_ptr(&pointer),
 		.text = buf_steal(text),
-		.section = section_of(check->type, &at->path),
+		.section = at->path.up ? section_of(check->type, &at->path) : check->section,
 	};
 	return 0;
 }
@@ -132,6 +128,10 @@ static void find_va(struct check *check, const struct at *at, bool shown, const 
 	AUTO_FINISH(buf) struct buf text = buf_make(FINDING_TEXT_MAX);
 	if (check->r < 0)
 		return;
+	if (check->found->count >= VALIDATE_FINDINGS_MAX) {
+		check->found->left_off++;
+		return;
+	}
 	int r = buf_vprintf(&text, fmt, ap);
 	if (r == 0 && shown)
 		r = buf_puts(&text, at->value ? ", but is " : ", but ");
@@ -161,16 +161,20 @@ void find_exactly(struct check *check, const struct at *at, const char *fmt, ...
 	va_end(ap);
 }
 
-static const struct oci_type *const types[] = {
-	[VALIDATE_CONFIG] = &oci_config_type,
-	[VALIDATE_STATE] = &oci_state_type,
-	[VALIDATE_FEATURES] = &oci_features_type,
+static const struct {
+	const struct oci_type *type;
+	const char *section; /* of the whole document */
+} kinds[] = {
+	[VALIDATE_CONFIG] = {&oci_config_type, "config.md"},
+	[VALIDATE_STATE] = {&oci_state_type, "runtime.md#state"},
+	[VALIDATE_FEATURES] = {&oci_features_type, "features.md"},
 };
 
 int validate_json(enum validate_kind kind, const json_t *document, struct findings *found,
 		  struct err *err)
 {
-	struct check check = {.type = types[kind], .found = found};
+	struct check check = {
+		.type = kinds[kind].type, .section = kinds[kind].section, .found = found};
 	struct at root = at_document(document);
 	check_schema(&check, &root);
 	check.n_schema = found->count;
@@ -212,7 +216,8 @@ int validate_bytes(enum validate_kind kind, const void *data, size_t n, struct f
 		return validate_json(kind, document, found, err);
 	if (r != -EINVAL)
 		return err_copy(err, &why);
-	struct check check = {.type = types[kind], .found = found};
+	struct check check = {
+		.type = kinds[kind].type, .section = kinds[kind].section, .found = found};
 	struct at root = at_document(NULL);
 	find_exactly(&check, &root, "%s", err_text(&why));
 	return check.r < 0 ? err_set(err, check.r, "check the document") : 0;

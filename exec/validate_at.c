@@ -113,8 +113,7 @@ size_t at_count(const struct at *array)
 
 bool at_holds(const struct at *array, const char *text)
 {
-	at_each_item(item, array)
-	{
+	at_each_item(item, array) {
 		const char *is = at_string(&item);
 		if (is && strcmp(is, text) == 0)
 			return true;

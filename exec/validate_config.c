@@ -35,8 +35,7 @@ static void learn(struct check *check, const struct at *document)
 	check->on_windows = has(document, "windows") && !linux_.value;
 	check->on_linux = linux_.value || (!has(document, "windows") && !has(document, "solaris") &&
 					   !has(document, "freebsd") && !has(document, "zos"));
-	at_each_item(entry, &namespaces)
-	{
+	at_each_item(entry, &namespaces) {
 		const char *type = at_member_string(&entry, "type");
 		for (size_t i = 0; type && i < ARRAY_LEN(namespace_types); i++)
 			if (strcmp(type, namespace_types[i].type) == 0)
@@ -107,8 +106,7 @@ static void check_hooks(struct check *check, const struct at *hooks)
 {
 	for (size_t i = 0; i < ARRAY_LEN(hook_kinds); i++) {
 		struct at kind = at_member(hooks, hook_kinds[i]);
-		at_each_item(hook, &kind)
-		{
+		at_each_item(hook, &kind) {
 			struct at path = at_member(&hook, "path"), env = at_member(&hook, "env");
 			check_absolute(check, &path);
 			check_assignments(check, &env);

@@ -4,10 +4,7 @@
 #include "base/num.h"
 #include "exec/validate_priv.h"
 
-enum {
-	NANOSECONDS = 1000000000,
-	DEVICES_COMPARED_MAX = 1024,
-};
+enum { NANOSECONDS = 1000000000 };
 
 static void check_id_mappings(struct check *check, const struct at *linux_)
 {
@@ -27,8 +24,7 @@ static void check_time(struct check *check, const struct at *offsets)
 		return;
 	if (!(check->namespaces & NS_TIME))
 		find_exactly(check, offsets, "needs an entry \"time\" in linux.namespaces");
-	at_each_member(clock, offsets)
-	{
+	at_each_member(clock, offsets) {
 		struct at nanosecs = at_member(&clock, "nanosecs");
 		check_range(check, &nanosecs, 0, NANOSECONDS - 1);
 		if (strcmp(clock.path.key, "monotonic") != 0 &&
@@ -62,7 +58,9 @@ static void check_device_twice(struct check *check, const struct at *devices,
 {
 	struct at path = at_member(device, "path");
 	const char *name = at_string(&path);
-	for (size_t i = 0; i < u64_min(device->path.index, DEVICES_COMPARED_MAX); i++) {
+	if (device->path.index >= COMPARED_MAX)
+		return;
+	for (size_t i = 0; i < device->path.index; i++) {
 		struct at other = at_item(devices, i);
 		const char *other_name = at_member_string(&other, "path");
 		if (name && other_name && strcmp(name, other_name) == 0) {
@@ -80,8 +78,7 @@ static void check_device_twice(struct check *check, const struct at *devices,
 static void check_devices(struct check *check, const struct at *devices)
 {
 	static const char *const numbers[] = {"major", "minor"};
-	at_each_item(device, devices)
-	{
+	at_each_item(device, devices) {
 		struct at path = at_member(&device, "path");
 		char kind = device_kind(&device);
 		check_absolute(check, &path);
@@ -106,31 +103,38 @@ static const char *inner_name(const struct at *device)
 	return strchr(name, '%') ? NULL : name;
 }
 
+/* Two devices cannot have one name inside. */
+static void check_inner_name(struct check *check, const struct at *devices, const struct at *device)
+{
+	struct at name = at_member(device, "name");
+	const char *inner = inner_name(device);
+	size_t n = 0;
+	at_each_member(other, devices) {
+		if (!inner || strcmp(other.path.key, device->path.key) == 0 || n++ == COMPARED_MAX)
+			return;
+		const char *taken = inner_name(&other);
+		if (!taken || strcmp(inner, taken) != 0)
+			continue;
+		find_exactly(check, name.value ? &name : device,
+			     "must not be named as another device is, but so is %s",
+			     other.path.key);
+		return;
+	}
+}
+
 static void check_net_devices(struct check *check, const struct at *devices)
 {
-	at_each_member(device, devices)
-	{
+	size_t n = 0;
+	at_each_member(device, devices) {
 		struct at name = at_member(&device, "name");
-		const char *text = at_string(&name), *inner = inner_name(&device);
+		const char *text = at_string(&name);
 		if (!form_interface(device.path.key, false))
 			find_exactly(check, &device,
 				     "must have the name of a network device as its key");
-		if (text && !form_interface(text, true)) {
+		if (text && !form_interface(text, true))
 			find(check, &name, "must be a name for a network device");
-			continue;
-		}
-		at_each_member(other, devices)
-		{
-			if (strcmp(other.path.key, device.path.key) == 0)
-				break;
-			const char *taken = inner_name(&other);
-			if (!inner || !taken || strcmp(inner, taken) != 0)
-				continue;
-			find_exactly(check, name.value ? &name : &device,
-				     "must not be named as another device is, but so is %s",
-				     other.path.key);
-			break;
-		}
+		else if (n++ < COMPARED_MAX)
+			check_inner_name(check, devices, &device);
 	}
 }
 
@@ -192,8 +196,7 @@ static bool sysctl_name(const char *key, char out[static SYSCTL_NAME_MAX])
 
 static void check_sysctl(struct check *check, const struct at *sysctl)
 {
-	at_each_member(parameter, sysctl)
-	{
+	at_each_member(parameter, sysctl) {
 		char name[SYSCTL_NAME_MAX];
 		enum namespace_bit bit = 0;
 		if (!sysctl_name(parameter.path.key, name)) {
@@ -236,7 +239,8 @@ static void check_rdt(struct check *check, const struct at *rdt)
 	else
 		check_no_newline(check, &l3);
 	check_no_newline(check, &bandwidth);
-	at_each_item(line, &schemata) check_no_newline(check, &line);
+	at_each_item(line, &schemata)
+		check_no_newline(check, &line);
 }
 
 static void check_memory_policy(struct check *check, const struct at *policy)
@@ -254,8 +258,7 @@ static void check_memory_policy(struct check *check, const struct at *policy)
 		find(check, &nodes, "must be empty for %s", name);
 	else if (!local && empty && strcmp(name, "MPOL_PREFERRED") != 0)
 		find(check, &nodes, "must hold a node for %s", name);
-	at_each_item(flag, &flags)
-	{
+	at_each_item(flag, &flags) {
 		const char *text = at_string(&flag);
 		if (!text)
 			continue;
@@ -277,7 +280,8 @@ static void check_personality(struct check *check, const struct at *personality)
 	if (!personality->value)
 		return;
 	(void)check_there(check, &domain);
-	at_each_item(flag, &flags) find(check, &flag, "must not be there: no flags are supported");
+	at_each_item(flag, &flags)
+		find(check, &flag, "must not be there: no flags are supported");
 }
 
 void check_linux(struct check *check, const struct at *linux_)

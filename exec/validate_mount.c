@@ -45,32 +45,41 @@ static const char *propagation_of(const char *option)
 	return NULL;
 }
 
-/* Whether two options cannot both hold. */
-static bool conflict(const char *a, const char *b)
+/* The options of one mount so far. */
+struct options_seen {
+	bool side[ARRAY_LEN(opposites)][2];
+	const char *propagation; /* the first option that names one */
+};
+
+/* What of the options before it the option contradicts, NULL when nothing; notes the option. */
+static const char *contradicted(struct options_seen *seen, const char *option)
 {
+	const char *kind = propagation_of(option);
 	for (size_t i = 0; i < ARRAY_LEN(opposites); i++)
-		if ((strcmp(a, opposites[i][0]) == 0 && strcmp(b, opposites[i][1]) == 0) ||
-		    (strcmp(a, opposites[i][1]) == 0 && strcmp(b, opposites[i][0]) == 0))
-			return true;
-	const char *one = propagation_of(a), *other = propagation_of(b);
-	return one && other && one != other;
+		for (size_t side = 0; side < 2; side++) {
+			if (strcmp(option, opposites[i][side]) != 0)
+				continue;
+			seen->side[i][side] = true;
+			return seen->side[i][!side] ? opposites[i][!side] : NULL;
+		}
+	if (!kind)
+		return NULL;
+	if (!seen->propagation)
+		seen->propagation = option;
+	return propagation_of(seen->propagation) != kind ? seen->propagation : NULL;
 }
 
-enum { OPTIONS_COMPARED_MAX = 64 };
-
-static void check_option(struct check *check, const struct at *options, const struct at *option)
+static void check_options(struct check *check, const struct at *options)
 {
-	const char *text = at_string(option);
-	for (size_t i = 0; text && i < u64_min(option->path.index, OPTIONS_COMPARED_MAX); i++) {
-		struct at before = at_item(options, i);
-		const char *other = at_string(&before);
-		if (!other || !conflict(other, text))
-			continue;
-		find_exactly(check, option,
-			     "must not contradict another option, but \"%s\" "
-			     "stands beside \"%s\"",
-			     text, other);
-		return;
+	struct options_seen seen = {0};
+	at_each_item(option, options) {
+		const char *text = at_string(&option);
+		const char *other = text ? contradicted(&seen, text) : NULL;
+		if (other)
+			find_exactly(check, &option,
+				     "must not contradict another option, but \"%s\" stands beside "
+				     "\"%s\"",
+				     text, other);
 	}
 }
 
@@ -85,8 +94,7 @@ static void check_idmap(struct check *check, const struct at *mount, const struc
 		find_exactly(check, &uids, "is required beside gidMappings");
 	if (uids.value || gids.value || (check->namespaces & NS_USER))
 		return;
-	at_each_item(option, options)
-	{
+	at_each_item(option, options) {
 		const char *text = at_string(&option);
 		if (text && (strcmp(text, "idmap") == 0 || strcmp(text, "ridmap") == 0))
 			find_exactly(
@@ -106,7 +114,7 @@ static void check_posix_mount(struct check *check, const struct at *mount)
 		     "must be an absolute path (relative ones are deprecated)");
 	if (!check->on_linux)
 		return;
-	at_each_item(option, &options) check_option(check, &options, &option);
+	check_options(check, &options);
 	if (!source.value && (at_holds(&options, "bind") || at_holds(&options, "rbind")))
 		find(check, &source, "is required for a bind mount");
 	check_idmap(check, mount, &options);
@@ -135,7 +143,9 @@ static void check_windows_mount(struct check *check, const struct at *mounts,
 		find(check, &destination, "must be an absolute path");
 		return;
 	}
-	for (size_t i = 0; i < u64_min(mount->path.index, WINDOWS_MOUNTS_COMPARED_MAX); i++) {
+	if (mount->path.index >= WINDOWS_MOUNTS_COMPARED_MAX)
+		return;
+	for (size_t i = 0; i < mount->path.index; i++) {
 		struct at before = at_item(mounts, i);
 		const char *other = at_member_string(&before, "destination");
 		if (!other || !(nested(other, text) || nested(text, other)))
@@ -147,7 +157,9 @@ static void check_windows_mount(struct check *check, const struct at *mounts,
 
 void check_mounts(struct check *check, const struct at *mounts)
 {
-	at_each_item(mount, mounts) if (check->on_windows)
-		check_windows_mount(check, mounts, &mount);
-	else check_posix_mount(check, &mount);
+	at_each_item(mount, mounts)
+		if (check->on_windows)
+			check_windows_mount(check, mounts, &mount);
+		else
+			check_posix_mount(check, &mount);
 }

@@ -33,8 +33,7 @@ void check_windows(struct check *check, const struct at *windows)
 {
 	struct at devices = at_member(windows, "devices"),
 		  resources = at_member(windows, "resources"), cpu = at_member(&resources, "cpu");
-	at_each_item(device, &devices)
-	{
+	at_each_item(device, &devices) {
 		struct at id = at_member(&device, "id");
 		const char *type = at_member_string(&device, "idType"), *text = at_string(&id);
 		if (type && strcmp(type, "class") == 0 && text && !form_guid(text))
@@ -55,8 +54,7 @@ void check_vm(struct check *check, const struct at *vm)
 
 static void check_addresses(struct check *check, const struct at *addresses, int family)
 {
-	at_each_item(address, addresses)
-	{
+	at_each_item(address, addresses) {
 		unsigned char out[sizeof(struct in6_addr)];
 		const char *text = at_string(&address);
 		if (text && inet_pton(family, text, out) != 1)
@@ -70,8 +68,7 @@ void check_freebsd(struct check *check, const struct at *freebsd)
 	struct at devices = at_member(freebsd, "devices"), jail = at_member(freebsd, "jail"),
 		  ip4 = at_member(&jail, "ip4Addr"), ip6 = at_member(&jail, "ip6Addr"),
 		  statfs = at_member(&jail, "enforceStatfs");
-	at_each_item(device, &devices)
-	{
+	at_each_item(device, &devices) {
 		struct at path = at_member(&device, "path");
 		const char *text = at_string(&path);
 		if (check_there(check, &path) && text && (*text == '\0' || form_absolute(text)))

@@ -38,7 +38,10 @@ enum namespace_bit {
 	NS_TIME = 1 << 7,
 };
 
-enum { CHECK_PATTERNS_MAX = 8 };
+enum {
+	CHECK_PATTERNS_MAX = 8,
+	COMPARED_MAX = 1024, /* entries of a list that are compared with each other */
+};
 
 /* An expression of the schema, compiled when it is first met. */
 struct check_pattern {
@@ -48,6 +51,7 @@ struct check_pattern {
 
 struct check {
 	const struct oci_type *type; /* of the document */
+	const char *section;	     /* of the whole of it */
 	struct findings *found;
 	size_t n_schema;     /* findings of the schema: no other is added at their places */
 	int r;		     /* -ENOMEM, and nothing more is added */

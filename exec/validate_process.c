@@ -46,25 +46,35 @@ static void check_user(struct check *check, const struct at *user)
 		if (check_there(check, &id))
 			check_range(check, &id, 0, id_max);
 	}
-	at_each_item(id, &more) check_range(check, &id, 0, id_max);
+	at_each_item(id, &more)
+		check_range(check, &id, 0, id_max);
 	check_range(check, &umask, 0, UMASK_MAX);
 }
 
-static bool is_capability(const char *name)
+/* The capabilities that a set names; what is no name is told by check_capabilities(). */
+static cap_set_t caps_of(const struct at *capabilities, const char *set)
 {
-	unsigned int ignored;
-	return cap_parse(name, &ignored) == 0;
+	struct at list = at_member(capabilities, set);
+	cap_set_t caps = 0;
+	at_each_item(capability, &list) {
+		const char *name = at_string(&capability);
+		unsigned int cap;
+		if (name && cap_parse(name, &cap) == 0)
+			caps |= cap_bit(cap);
+	}
+	return caps;
 }
 
 /* Each of the set is in `other`, too. */
 static void check_subset(struct check *check, const struct at *capabilities, const char *set,
 			 const char *other)
 {
-	struct at these = at_member(capabilities, set), those = at_member(capabilities, other);
-	at_each_item(capability, &these)
-	{
+	struct at list = at_member(capabilities, set);
+	cap_set_t others = caps_of(capabilities, other);
+	at_each_item(capability, &list) {
 		const char *name = at_string(&capability);
-		if (name && is_capability(name) && !at_holds(&those, name))
+		unsigned int cap;
+		if (name && cap_parse(name, &cap) == 0 && !(others & cap_bit(cap)))
 			find_exactly(check, &capability, "%s is %s and must be %s, too", name, set,
 				     other);
 	}
@@ -76,10 +86,10 @@ static void check_capabilities(struct check *check, const struct at *capabilitie
 					   "ambient"};
 	for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
 		struct at set = at_member(capabilities, sets[i]);
-		at_each_item(capability, &set)
-		{
+		at_each_item(capability, &set) {
 			const char *name = at_string(&capability);
-			if (name && !is_capability(name))
+			unsigned int ignored;
+			if (name && cap_parse(name, &ignored) < 0)
 				find(check, &capability,
 				     "must be the name of a capability in capabilities(7)");
 		}
@@ -92,8 +102,7 @@ static void check_capabilities(struct check *check, const struct at *capabilitie
 static void check_rlimits(struct check *check, const struct at *rlimits)
 {
 	check_unique(check, rlimits, "type");
-	at_each_item(rlimit, rlimits)
-	{
+	at_each_item(rlimit, rlimits) {
 		struct at type = at_member(&rlimit, "type"), soft = at_member(&rlimit, "soft");
 		const char *name = at_string(&type);
 		wide_t low, high;

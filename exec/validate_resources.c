@@ -13,8 +13,7 @@ enum {
 static void check_allowed_devices(struct check *check, const struct at *devices)
 {
 	static const char *const numbers[] = {"major", "minor"};
-	at_each_item(device, devices)
-	{
+	at_each_item(device, devices) {
 		struct at type = at_member(&device, "type"), access = at_member(&device, "access");
 		const char *kind = at_string(&type), *what = at_string(&access);
 		if (kind && strcmp(kind, "a") != 0 && strcmp(kind, "b") != 0 &&
@@ -88,8 +87,7 @@ static void check_block_io(struct check *check, const struct at *io)
 						"throttleReadIOPSDevice",
 						"throttleWriteIOPSDevice"};
 	struct at weights = at_member(io, "weightDevice");
-	at_each_item(device, &weights)
-	{
+	at_each_item(device, &weights) {
 		struct at weight = at_member(&device, "weight"),
 			  leaf = at_member(&device, "leafWeight");
 		if (!weight.value && !leaf.value)
@@ -97,8 +95,7 @@ static void check_block_io(struct check *check, const struct at *io)
 	}
 	for (size_t i = 0; i < ARRAY_LEN(throttles); i++) {
 		struct at list = at_member(io, throttles[i]);
-		at_each_item(device, &list)
-		{
+		at_each_item(device, &list) {
 			struct at rate = at_member(&device, "rate");
 			(void)check_there(check, &rate);
 		}
@@ -108,8 +105,7 @@ static void check_block_io(struct check *check, const struct at *io)
 static void check_huge_pages(struct check *check, const struct at *limits)
 {
 	check_unique(check, limits, "pageSize");
-	at_each_item(limit, limits)
-	{
+	at_each_item(limit, limits) {
 		struct at size = at_member(&limit, "pageSize");
 		const char *text = at_string(&size);
 		size_t n = text ? strspn(text, "0123456789") : 0;
@@ -125,8 +121,7 @@ static void check_network(struct check *check, const struct at *network)
 {
 	struct at priorities = at_member(network, "priorities");
 	check_unique(check, &priorities, "name");
-	at_each_item(priority, &priorities)
-	{
+	at_each_item(priority, &priorities) {
 		struct at name = at_member(&priority, "name");
 		const char *text = at_string(&name);
 		if (text && !form_interface(text, false))
@@ -136,8 +131,7 @@ static void check_network(struct check *check, const struct at *network)
 
 static void check_rdma(struct check *check, const struct at *rdma)
 {
-	at_each_member(device, rdma)
-	{
+	at_each_member(device, rdma) {
 		struct at handles = at_member(&device, "hcaHandles"),
 			  objects = at_member(&device, "hcaObjects");
 		const char *name = device.path.key;
@@ -150,8 +144,7 @@ static void check_rdma(struct check *check, const struct at *rdma)
 
 static void check_unified(struct check *check, const struct at *unified)
 {
-	at_each_member(file, unified)
-	{
+	at_each_member(file, unified) {
 		const char *name = file.path.key;
 		if (*name == '\0' || strchr(name, '/') || strcmp(name, ".") == 0 ||
 		    strcmp(name, "..") == 0)

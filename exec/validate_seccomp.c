@@ -46,14 +46,14 @@ static void check_argument(struct check *check, const struct at *argument)
 static void check_rule(struct check *check, const struct at *rule)
 {
 	struct at names = at_member(rule, "names"), arguments = at_member(rule, "args");
-	at_each_item(name, &names)
-	{
+	at_each_item(name, &names) {
 		const char *text = at_string(&name);
 		if (text && *text == '\0')
 			find(check, &name, "must be the name of a system call");
 	}
 	check_errno(check, rule, "errnoRet", "action");
-	at_each_item(argument, &arguments) check_argument(check, &argument);
+	at_each_item(argument, &arguments)
+		check_argument(check, &argument);
 }
 
 static bool is_notify(const struct at *object, const char *key)
@@ -69,8 +69,7 @@ void check_seccomp(struct check *check, const struct at *seccomp)
 	const char *listener = at_string(&path), *text = at_string(&metadata);
 	bool notifies = is_notify(seccomp, "defaultAction");
 	check_errno(check, seccomp, "defaultErrnoRet", "defaultAction");
-	at_each_item(rule, &rules)
-	{
+	at_each_item(rule, &rules) {
 		check_rule(check, &rule);
 		notifies |= is_notify(&rule, "action");
 	}

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/num.h"
 #include "exec/spec/number.h"
+#include "exec/spec/type.h"
 #include "tests/unit/unit.h"
 
 enum { TABLE_MAX = 1 << 20 };
@@ -230,6 +231,20 @@ static void test_not_json(void **state)
 	EXPECT(VALIDATE_CONFIG, "[]", "", "not a JSON object");
 	EXPECT(VALIDATE_CONFIG, "{\"ociVersion\":\"1.0.0\",\"ociVersion\":\"1.0.0\"}", "", "duplicate");
 	EXPECT(VALIDATE_STATE, "nul", "", "not valid JSON");
+	AUTO_FINISH(findings) struct findings found = {0};
+	struct err err = {0};
+	assert_ok(validate_bytes(VALIDATE_CONFIG, "{", 1, &found, &err), &err);
+	assert_string_equal(found.items[0].section, "config.md");
+}
+
+static void test_too_large(void **state)
+{
+	(void)state;
+	AUTO_FINISH(findings) struct findings found = {0};
+	struct err err = {0};
+	assert_err(validate_bytes(VALIDATE_CONFIG, "{}", (size_t)OCI_JSON_MAX + 1, &found, &err), -E2BIG,
+		   &err, "a document of");
+	assert_int_equal(found.count, 0);
 }
 
 static void test_state(void **state)
@@ -325,6 +340,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_all_at_once),
 		cmocka_unit_test(test_schema),
 		cmocka_unit_test(test_not_json),
+		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_state),
 		cmocka_unit_test(test_features),
 		cmocka_unit_test(test_sections),
