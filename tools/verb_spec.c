@@ -44,10 +44,12 @@ static void spec_options(void *state, struct opt *table)
 /* A file, or with "-" the standard input. */
 static int read_document(const char *name, struct buf *out, struct err *err)
 {
-	if (strcmp(name, "-") != 0)
-		return file_slurp(AT_FDCWD, name, out, err);
-	int r = file_slurp_fd(STDIN_FILENO, out);
-	return r < 0 ? err_set(err, r, "read the standard input") : 0;
+	bool is_input = strcmp(name, "-") == 0;
+	int r = is_input ? file_slurp_fd(STDIN_FILENO, out) : file_slurp(AT_FDCWD, name, out, err);
+	if (r == -E2BIG)
+		return err_say(err, r, "%s is larger than a document may be, %d MiB",
+			       is_input ? "the standard input" : name, OCI_JSON_MAX >> 20);
+	return r < 0 && is_input ? err_set(err, r, "read the standard input") : r;
 }
 
 static void print_findings(const char *name, const struct findings *found)

@@ -133,6 +133,8 @@ def test_misuse(sluice, tmp_path):
     sluice.refuses("spec", "validate", tmp_path / "nothing", words="No such file or directory")
     sluice.refuses("spec", "validate", tmp_path, words="Is a directory")
     sluice.refuses("spec", "validate", words="takes one more word", status=2)
+    (tmp_path / "large").write_bytes(b" " * (8 << 20) + b"{}")
+    sluice.refuses("spec", "validate", tmp_path / "large", words="larger than a document may be")
     sluice.refuses("spec", "check", "x", words="there is no 'spec check'", status=2)
     sluice.refuses("spec", "new", "x", words="takes no more words", status=2)
     sluice.refuses("spec", "convert", words="takes one more word", status=2)
