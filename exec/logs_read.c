@@ -129,26 +129,59 @@ static int open_index(const struct reader *reader, unsigned int index)
 	return fd < 0 ? -errno : fd;
 }
 
-/* All that is there, the oldest first. *ret_fd: the current file, at its end; -1: there is none. */
-static int read_all(struct reader *reader, const struct driver_call *call, int *ret_fd)
+static bool same_file(int a, int b)
 {
-	/* Opened first, so that a rotation meanwhile neither hides nor repeats one. */
-	int fds[LOGS_FILES_MAX];
+	struct stat x, y;
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_ino == y.st_ino && x.st_dev == y.st_dev;
+}
+
+/*
+ * Opens the files, the current one first. A file that is renamed meanwhile may be met twice, and
+ * is then left out once; in this order none is missed.
+ */
+static int open_all(const struct reader *reader, int fds[static LOGS_FILES_MAX], unsigned int *ret_n)
+{
 	unsigned int n = 0;
-	int r = 0;
-	for (; n < LOGS_FILES_MAX; n++) {
-		fds[n] = open_index(reader, n);
-		if (fds[n] < 0) {
-			r = fds[n] == -ENOENT ? 0 : fds[n];
+	for (unsigned int i = 0; i < LOGS_FILES_MAX; i++) {
+		int fd = open_index(reader, i);
+		if (fd == -ENOENT)
 			break;
+		if (fd < 0) {
+			while (n > 0)
+				(void)close(fds[--n]);
+			return fd;
 		}
+		if (n > 0 && same_file(fd, fds[n - 1]))
+			(void)close(fd);
+		else
+			fds[n++] = fd;
 	}
-	for (unsigned int i = n; r == 0 && i-- > 0;)
+	*ret_n = n;
+	return 0;
+}
+
+/*
+ * Reads what is newer than *fd, the oldest first; with -1, or when that file is not kept any more,
+ * all. *fd becomes the current file, at its end; -1: there is none.
+ */
+static int read_newer(struct reader *reader, int *fd, const struct driver_call *call)
+{
+	int fds[LOGS_FILES_MAX];
+	unsigned int n, newer = 0;
+	int r = open_all(reader, fds, &n);
+	if (r < 0)
+		return r;
+	while (newer < n && (*fd < 0 || !same_file(*fd, fds[newer])))
+		newer++;
+	for (unsigned int i = newer; r == 0 && i-- > 0;)
 		r = read_on(reader, fds[i], call);
-	for (unsigned int i = r == 0 && ret_fd ? 1 : 0; i < n; i++)
-		(void)close(fds[i]);
-	if (r == 0 && ret_fd)
-		*ret_fd = n > 0 ? fds[0] : -1;
+	if (newer > 0 && r == 0) {
+		cleanup_close(fd);
+		*fd = fds[0];
+		fds[0] = -1;
+	}
+	for (unsigned int i = 0; i < n; i++)
+		cleanup_close(&fds[i]);
 	return r;
 }
 
@@ -164,19 +197,10 @@ static bool was_rotated(const struct reader *reader, int fd)
 /* What was written since, also when the file got another name on the way. */
 static int catch_up(struct reader *reader, int *fd, const struct driver_call *call)
 {
-	for (;;) {
-		bool rotated = was_rotated(reader, *fd);
-		int r = *fd >= 0 ? read_on(reader, *fd, call) : 0;
-		if (r != 0 || !rotated)
-			return r;
-		int next = open_index(reader, 0);
-		if (next == -ENOENT)
-			return 0;
-		if (next < 0)
-			return next;
-		cleanup_close(fd);
-		*fd = next;
-	}
+	/* Looked at before: what is written to a file comes before the next one exists. */
+	bool rotated = was_rotated(reader, *fd);
+	int r = *fd >= 0 ? read_on(reader, *fd, call) : 0;
+	return r == 0 && rotated ? read_newer(reader, fd, call) : r;
 }
 
 static int follow(struct reader *reader, int *fd, int watch, int over_fd,
@@ -210,20 +234,21 @@ static int read_with(struct reader *reader, int over_fd, const struct driver_cal
 	int r = 0;
 	if (want->tail != DRIVER_UNKNOWN) {
 		reader->counting = true;
-		r = read_all(reader, call, NULL);
+		AUTO_CLOSE int counted = -1;
+		r = read_newer(reader, &counted, call);
 		reader->counting = false;
 		buf_clear(&reader->rest);
 		reader->skip = reader->n_lines > want->tail ? reader->n_lines - want->tail : 0;
 	}
+	AUTO_CLOSE int fd = -1;
 	if (r != 0 || !want->follow)
-		return r != 0 ? r : read_all(reader, call, NULL);
+		return r != 0 ? r : read_newer(reader, &fd, call);
 	AUTO_CLOSE int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	char dir[64];
 	(void)snprintf(dir, sizeof(dir), "/proc/self/fd/%d", reader->dirfd);
 	if (watch < 0 || inotify_add_watch(watch, dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0)
 		return -errno;
-	AUTO_CLOSE int fd = -1;
-	r = read_all(reader, call, &fd);
+	r = read_newer(reader, &fd, call);
 	return r != 0 ? r : follow(reader, &fd, watch, over_fd, call);
 }
 
