@@ -168,6 +168,30 @@ static int prepare_mount(int root, struct oci_config *config, size_t i, struct e
 	return r;
 }
 
+/* A device outside of /dev: only what is above it is made, the runtime makes the node. */
+static int prepare_device(int root, const struct oci_config *config,
+			  struct oci_linux_device *device, struct err *err)
+{
+	struct earlier mounts = {.config = config, .n = config->n_mounts};
+	const char *written = device->path;
+	AUTO_FREE char *real = NULL;
+	AUTO_FREE char *above = NULL;
+	if (!written || written[0] != '/')
+		return err_say(err, -EINVAL, "the device '%.200s' is not at an absolute path",
+			       written ? written : "");
+	int r = rootfs_resolve(root, written, false, is_hidden, &mounts, &real, err);
+	if (r < 0)
+		return r;
+	if (!is_hidden(real, &mounts)) {
+		above = strndup(real, (size_t)(strrchr(real, '/') - real));
+		r = above ? rootfs_mkdirs(root, above, NULL, NULL, err)
+			  : err_set(err, -ENOMEM, "prepare the devices");
+	}
+	if (r == 0 && oci_linux_device_set_path(device, real) < 0)
+		r = err_set(err, -ENOMEM, "prepare the devices");
+	return r;
+}
+
 int skeleton_mounts(int root, struct oci_config *config, struct err *err)
 {
 	if (config->n_mounts > SKELETON_MOUNTS_MAX)
@@ -175,6 +199,11 @@ int skeleton_mounts(int root, struct oci_config *config, struct err *err)
 			       config->n_mounts, SKELETON_MOUNTS_MAX);
 	for (size_t i = 0; i < config->n_mounts; i++) {
 		int r = prepare_mount(root, config, i, err);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; config->linux && i < config->linux->n_devices; i++) {
+		int r = prepare_device(root, config, config->linux->devices[i], err);
 		if (r < 0)
 			return r;
 	}

@@ -34,12 +34,15 @@ int skeleton_make(int root, struct err *err);
  * looked at by the caller's rights), else a directory; parents, too, all root's,
  * 0755. What will be hidden by an earlier mount is left to that.
  *
- * Then each destination is rewritten to what it means in this tree, without
- * symlinks, so that the runtime meets none on its way. At /etc/hostname,
- * /etc/hosts and /etc/resolv.conf a symlink of the image gives way to a file.
+ * The directories of devices (linux.devices) are made likewise.
  *
- * -EINVAL: a destination that is not absolute or is the root itself, or one that
- * the image leads into /dev, /proc or /sys by a symlink. -ENOTDIR and -EISDIR
+ * Then each destination, and each device's path, is rewritten to what it means
+ * in this tree, without symlinks, so that the runtime meets none on its way. At
+ * /etc/hostname, /etc/hosts and /etc/resolv.conf a symlink of the image gives
+ * way to a file.
+ *
+ * -EINVAL: a place that is not absolute, a destination that is the root itself,
+ * or one that the image leads into /dev, /proc or /sys by a symlink. -ENOTDIR and -EISDIR
  * where a file and a directory do not go together, -ELOOP. -ENOENT and the
  * like for a source that is not there.
  */

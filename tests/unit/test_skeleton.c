@@ -174,6 +174,34 @@ static void test_mounts_refused(void **state)
 	check_absent(kit, "y");
 }
 
+static void test_devices(void **state)
+{
+	const struct rootkit *kit = *state;
+	static const char *const written[] = {"/dev/fuse", "/link/fuse", "/new/dir/fuse", "/top"};
+	static const char *const want[] = {"/dev/fuse", "/opt/fuse", "/new/dir/fuse", "/top"};
+	AUTO(oci_config) struct oci_config *config = config_make("/");
+	struct oci_linux *l = oci_config_need_linux(config);
+	struct err err = {0};
+	assert_non_null(l);
+	rootkit_dir(kit, "opt", 0755);
+	rootkit_link(kit, "link", "../opt");
+	add_mount(config, NULL, "/dev");
+	for (size_t i = 0; i < ARRAY_LEN(written); i++) {
+		struct oci_linux_device *device = oci_linux_add_devices(l);
+		assert_non_null(device);
+		assert_int_equal(oci_linux_device_set_path(device, written[i]), 0);
+	}
+	assert_ok(skeleton_mounts(kit->fd, config, &err), &err);
+	for (size_t i = 0; i < ARRAY_LEN(want); i++)
+		assert_string_equal(l->devices[i]->path, want[i]);
+	check_mode(kit, "new/dir", S_IFDIR | 0755);
+	check_absent(kit, "new/dir/fuse");
+	check_absent(kit, "dev/fuse");
+	assert_int_equal(oci_linux_device_set_path(l->devices[0], "fuse"), 0);
+	assert_err(skeleton_mounts(kit->fd, config, &err), -EINVAL, &err,
+		   "the device 'fuse' is not at an absolute path");
+}
+
 static void test_cwd(void **state)
 {
 	const struct rootkit *kit = *state;
@@ -290,6 +318,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_ROOT(test_empty),	   WITH_ROOT(test_kept),	WITH_ROOT(test_replaced),
 		WITH_ROOT(test_mounts),	   WITH_ROOT(test_mounts_refused), WITH_ROOT(test_cwd),
+		WITH_ROOT(test_devices),
 		WITH_ROOT(test_cwd_refused), WITH_ROOT(test_overlay),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
