@@ -72,6 +72,18 @@ int driver_fail(struct driver_error *error, enum driver_code code, const char *r
 	return err_say(&error->err, driver_code_errno(code), "%s", text);
 }
 
+int driver_fail_set(struct driver_error *error, int r, const char *fmt, ...)
+{
+	char text[ERR_TEXT_MAX];
+	struct err err = {0};
+	va_list ap;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	(void)err_set(&err, r, "%s", text);
+	return driver_fail_err(error, r, &err);
+}
+
 int driver_fail_err(struct driver_error *error, int r, const struct err *err)
 {
 	return driver_fail(error, driver_code_from(r), NULL, "%s", err_text(err));
@@ -141,8 +153,7 @@ int driver_connect(const struct driver *driver, const struct driver_options *opt
 				   driver->name, driver->version, DRIVER_VERSION);
 	AUTO_FREE struct driver_conn *conn = calloc(1, sizeof(*conn));
 	if (!conn)
-		return driver_fail(error, DRIVER_ENGINE, NULL, "connect by the driver %s: %s",
-				   driver->name, strerror(ENOMEM));
+		return driver_fail_set(error, -ENOMEM, "connect by the driver %s", driver->name);
 	conn->driver = driver;
 	int r = driver->connect(options ? options : &none, call ? call : &whenever, &conn->data,
 				error);

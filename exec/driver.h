@@ -402,6 +402,10 @@ enum driver_code driver_code_from(int r);
 int driver_fail(struct driver_error *error, enum driver_code code, const char *raw,
 		const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
+/* The same with the code that r (a negative errno) stands for; ": " and r's meaning follow. */
+int driver_fail_set(struct driver_error *error, int r, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
 /* The same out of what a function of base/ said. */
 int driver_fail_err(struct driver_error *error, int r, const struct err *err);
 

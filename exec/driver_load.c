@@ -15,8 +15,7 @@ static int check_file(const char *path, int fd, struct driver_error *error)
 {
 	struct stat st;
 	if (fstat(fd, &st) < 0)
-		return driver_fail(error, driver_code_from(-errno), NULL, "load the driver %s: %s",
-				   path, strerror(errno));
+		return driver_fail_set(error, -errno, "load the driver %s", path);
 	if (!S_ISREG(st.st_mode))
 		return driver_fail(error, DRIVER_INVALID, NULL,
 				   "load the driver %s: it is not a regular file", path);
@@ -36,17 +35,20 @@ static int open_object(const char *path, int fd, struct driver_module *module,
 	(void)snprintf(opened, sizeof(opened), "/proc/self/fd/%d", fd);
 	module->object = dlopen(opened, RTLD_NOW | RTLD_LOCAL);
 	if (!module->object)
-		return driver_fail(error, DRIVER_INVALID, dlerror(),
-				   "load the driver %s: it is not a shared object of this machine's",
-				   path);
+		return driver_fail(
+			error, DRIVER_INVALID,
+			dlerror(), /* NOLINT(concurrency-mt-unsafe): a thread has its own */
+			"load the driver %s: it is not a shared object of this machine's", path);
 	union { /* ISO C knows no conversion between the two */
 		void *object;
 		const struct driver *(*get)(void);
 	} symbol = {.object = dlsym(module->object, DRIVER_LOAD_SYMBOL)};
 	if (!symbol.object)
-		return driver_fail(error, DRIVER_UNSUPPORTED, dlerror(),
+		return driver_fail(error, DRIVER_UNSUPPORTED,
+				   dlerror(), /* NOLINT(concurrency-mt-unsafe) */
 				   "load the driver %s: it has no " DRIVER_LOAD_SYMBOL
-				   ", so it is none or was made for another version", path);
+				   ", so it is none or was made for another version",
+				   path);
 	const struct driver *driver = symbol.get();
 	if (!driver || driver->version != DRIVER_VERSION)
 		return driver_fail(error, DRIVER_UNSUPPORTED, NULL,
@@ -66,15 +68,13 @@ int driver_load(const char *path, struct driver_module **ret, struct driver_erro
 				   "load the driver %s: the path is not absolute", path);
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return driver_fail(error, driver_code_from(-errno), NULL, "load the driver %s: %s",
-				   path, strerror(errno));
+		return driver_fail_set(error, -errno, "load the driver %s", path);
 	int r = check_file(path, fd, error);
 	if (r < 0)
 		return r;
 	AUTO(driver_module) struct driver_module *module = calloc(1, sizeof(*module));
 	if (!module)
-		return driver_fail(error, DRIVER_ENGINE, NULL, "load the driver %s: %s", path,
-				   strerror(ENOMEM));
+		return driver_fail_set(error, -ENOMEM, "load the driver %s", path);
 	r = open_object(path, fd, module, error);
 	if (r < 0)
 		return r;

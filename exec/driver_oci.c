@@ -45,11 +45,11 @@ static int make_places(struct oci_conn *conn, const char *state_root, struct dri
 {
 	if (asprintf(&conn->root, "%s/%s", state_root, conn->name) < 0) {
 		conn->root = NULL;
-		return driver_fail(error, DRIVER_ENGINE, NULL, "connect: %s", strerror(ENOMEM));
+		return driver_fail_set(error, -ENOMEM, "connect");
 	}
 	if (asprintf(&conn->pids, "%s/pids", state_root) < 0) {
 		conn->pids = NULL;
-		return driver_fail(error, DRIVER_ENGINE, NULL, "connect: %s", strerror(ENOMEM));
+		return driver_fail_set(error, -ENOMEM, "connect");
 	}
 	struct err err = {0};
 	int r = dir_make(conn->root, 0700, &err);
@@ -66,14 +66,14 @@ static int oci_connect(const struct driver_options *options, const struct driver
 				   "use a container runtime: the directory for its state is not an absolute path");
 	__attribute__((cleanup(cleanup_conn))) struct oci_conn *conn = calloc(1, sizeof(*conn));
 	if (!conn)
-		return driver_fail(error, DRIVER_ENGINE, NULL, "connect: %s", strerror(ENOMEM));
+		return driver_fail_set(error, -ENOMEM, "connect");
 	conn->systemd_cgroup = options->systemd_cgroup;
 	int r = strv_copy(options->env, &conn->env);
 	if (r == 0 && options->cgroup_manager &&
 	    !(conn->cgroup_manager = strdup(options->cgroup_manager)))
 		r = -ENOMEM;
 	if (r < 0)
-		return driver_fail(error, DRIVER_ENGINE, NULL, "connect: %s", strerror(-r));
+		return driver_fail_set(error, r, "connect");
 	r = oci_probe(conn, options, call, error);
 	if (r == 0)
 		r = make_places(conn, options->state_root, error);
@@ -183,8 +183,7 @@ static int oci_create(void *data, const struct driver_call *call,
 	AUTO_FREE char *id = strdup(create->id);
 	int r = id ? pid_file_name(conn, &pid_file) : -ENOMEM;
 	if (r < 0)
-		return driver_fail(error, DRIVER_ENGINE, NULL, "create container %s: %s",
-				   create->id, strerror(-r));
+		return driver_fail_set(error, r, "create container %s", create->id);
 	struct args args = {0};
 	args_add(&args, create->start ? "run" : "create", create->start ? "--detach" : NULL);
 	args_add(&args, "--bundle", create->bundle);
@@ -268,8 +267,7 @@ static int kill_first(struct oci_conn *conn, const struct driver_call *call, con
 	struct driver_call wait = *call;
 	wait.deadline = deadline_earlier(call->deadline, deadline_in_ms(DRIVER_OCI_CLEAN_MS));
 	r = oci_wait_pidfd(pidfd, &wait);
-	return r < 0 ? driver_fail(error, driver_code_from(r), NULL,
-				   "delete container %s: it does not die: %s", id, strerror(-r)) : 0;
+	return r < 0 ? driver_fail_set(error, r, "delete container %s: it does not die", id) : 0;
 }
 
 /* Whether it is over. */
@@ -359,9 +357,8 @@ static int oci_exec(void *data, const struct driver_call *call, const struct dri
 		r = fd < 0 ? -errno : file_write(fd, exec->process, exec->process_len);
 	}
 	if (r < 0)
-		return driver_fail(error, DRIVER_ENGINE, NULL,
-				   "run a program in container %s: write its description: %s",
-				   exec->id, strerror(-r));
+		return driver_fail_set(
+			error, r, "run a program in container %s: write its description", exec->id);
 	return exec_run(conn, call, exec, process, pid_file, ret, error);
 }
 

@@ -135,6 +135,5 @@ int oci_events(void *data, const struct driver_call *call, const struct driver_e
 	};
 	r = watch_run(&watch, call);
 	cleanup_close(&watch.pidfd);
-	return r < 0 ? driver_fail(error, driver_code_from(r), NULL, "watch container %s: %s",
-				   events->id, strerror(-r)) : 0;
+	return r < 0 ? driver_fail_set(error, r, "watch container %s", events->id) : 0;
 }

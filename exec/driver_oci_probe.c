@@ -13,7 +13,8 @@
 #include "exec/hybrid.h"
 
 enum {
-	VERSION_MAX = 4096, /* bytes of --version's output */
+	VERSION_MAX = 4096,	/* bytes of --version's output */
+	STATUS_MAX = 64 * 1024, /* bytes of /proc/self/status */
 };
 
 /* In the order of preference. */
@@ -52,11 +53,9 @@ static int find_runtime(const struct driver_options *options, char **ret,
 			return driver_fail(error, DRIVER_INVALID, NULL,
 					   "use the runtime %s: the path is not absolute", address);
 		if (access(address, X_OK) < 0)
-			return driver_fail(error, driver_code_from(-errno), NULL,
-					   "use the runtime %s: %s", address, strerror(errno));
+			return driver_fail_set(error, -errno, "use the runtime %s", address);
 		*ret = strdup(address);
-		return *ret ? 0 : driver_fail(error, DRIVER_ENGINE, NULL, "find a runtime: %s",
-					      strerror(ENOMEM));
+		return *ret ? 0 : driver_fail_set(error, -ENOMEM, "find a runtime");
 	}
 	int r = -ENOENT;
 	for (size_t i = 0; r == -ENOENT && i < (address ? 1 : ARRAY_LEN(KNOWN)); i++)
@@ -67,8 +66,8 @@ static int find_runtime(const struct driver_options *options, char **ret,
 	if (r == -ENOENT)
 		return driver_fail(error, DRIVER_NOT_FOUND, NULL,
 				   "find a container runtime: neither crun nor runc is in PATH; install one, or name one with --runtime");
-	return r < 0 ? driver_fail(error, driver_code_from(r), NULL, "find the runtime %s: %s",
-				   address ? address : "crun", strerror(-r)) : 0;
+	return r < 0 ? driver_fail_set(error, r, "find the runtime %s", address ? address : "crun")
+		     : 0;
 }
 
 /* "crun version 1.8.1\n…", "runc version 1.1.5+ds1\n…". */
@@ -146,7 +145,7 @@ static void cache_put(const char *dir, const char *name, const struct buf *text)
 
 static bool has_capability(unsigned int bit)
 {
-	AUTO_FINISH(buf) struct buf text = buf_make(64 * 1024);
+	AUTO_FINISH(buf) struct buf text = buf_make(STATUS_MAX);
 	AUTO_CLOSE int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || file_slurp_fd(fd, &text) < 0)
 		return false;
@@ -199,8 +198,7 @@ int oci_probe(struct oci_conn *conn, const struct driver_options *options,
 	char name[128];
 	r = cache_name(conn, name);
 	if (r < 0)
-		return driver_fail(error, driver_code_from(r), NULL, "use the runtime %s: %s",
-				   conn->path, strerror(-r));
+		return driver_fail_set(error, r, "use the runtime %s", conn->path);
 	bool cached = cache_get(options->cache_dir, name, &text);
 	if (!cached) {
 		buf_clear(&text);
@@ -214,8 +212,7 @@ int oci_probe(struct oci_conn *conn, const struct driver_options *options,
 				   "use the runtime %s: its --version is not that of a container runtime",
 				   conn->path);
 	if (r < 0)
-		return driver_fail(error, DRIVER_ENGINE, NULL, "use the runtime %s: %s", conn->path,
-				   strerror(-r));
+		return driver_fail_set(error, r, "use the runtime %s", conn->path);
 	if (!cached)
 		cache_put(options->cache_dir, name, &text);
 	return judge(conn, error);

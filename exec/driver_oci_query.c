@@ -182,8 +182,7 @@ int oci_wait(void *data, const struct driver_call *call, const char *id, struct 
 	if (fd >= 0 && after.pid == before.pid)
 		r = oci_wait_pidfd(fd, call);
 	if (r < 0)
-		return driver_fail(error, driver_code_from(r), NULL, "wait for container %s: %s", id,
-				   strerror(-r));
+		return driver_fail_set(error, r, "wait for container %s", id);
 	ret->exit_code = fd < 0 ? -1 : exit_code(fd);
 	return 0;
 }
@@ -240,8 +239,7 @@ int oci_logs(void *data, const struct driver_call *call, const struct driver_log
 	AUTO_CLOSE int dir = dir_path ? open(dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	int r = !dir_path ? -ENOMEM : dir < 0 || access(logs->path, F_OK) < 0 ? -errno : 0;
 	if (r < 0)
-		return driver_fail(error, driver_code_from(r), NULL,
-				   "read the log of container %s: %s: %s", logs->id, logs->path,
-				   strerror(-r));
+		return driver_fail_set(error, r, "read the log of container %s: %s", logs->id,
+				       logs->path);
 	return read_log(conn, call, logs, dir, error);
 }

@@ -208,8 +208,7 @@ static int failed(const struct oci_conn *conn, const struct oci_command *command
 	if (r == 0 && words.len == 0)
 		r = oci_log_messages(buf_str(errors), errors->len, &words);
 	if (r < 0)
-		return driver_fail(error, DRIVER_ENGINE, NULL, "%s: %s", command->what,
-				   strerror(-r));
+		return driver_fail_set(error, r, "%s", command->what);
 	bool program = false;
 	enum driver_code code = oci_classify(buf_str(&words), &program);
 	const char *raw = log->len > 0 ? buf_str(log) : buf_str(errors);
@@ -263,8 +262,7 @@ int oci_run(const struct oci_conn *conn, const struct driver_call *call,
 	if (r == 0)
 		r = table_make(command, null, log_fd, &fds, &n_fds);
 	if (r < 0)
-		return driver_fail(error, DRIVER_ENGINE, NULL, "%s: prepare %s: %s", command->what,
-				   conn->name, strerror(-r));
+		return driver_fail_set(error, r, "%s: prepare %s", command->what, conn->name);
 	struct spawn spawn = {
 		.path = conn->path,
 		.argv = line.argv,

@@ -126,8 +126,8 @@ static int know_init(struct monitor *monitor, pid_t pid, struct driver_error *er
 	monitor->init = pid;
 	monitor->pidfd = pidfd_open(pid, 0);
 	if (monitor->pidfd < 0)
-		return driver_fail(error, DRIVER_ENGINE, NULL, "start container %s: watch it: %s",
-				   container_id(monitor->config->container), strerror(errno));
+		return driver_fail_set(error, -errno, "start container %s: watch it",
+				       container_id(monitor->config->container));
 	monitor->state.pid = pid;
 	(void)proc_start_time(pid, &monitor->state.pid_start, NULL);
 	/* A program may be over before anyone looks: then there is nothing to measure. */
@@ -187,8 +187,7 @@ static int write_pidfile(const struct monitor *monitor, struct driver_error *err
 	int n = snprintf(text, sizeof(text), "%d", (int)monitor->init);
 	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	int r = fd < 0 ? -errno : file_write(fd, text, (size_t)n);
-	return r < 0 ? driver_fail(error, driver_code_from(r), NULL, "write the pid file %s: %s",
-				   path, strerror(-r)) : 0;
+	return r < 0 ? driver_fail_set(error, r, "write the pid file %s", path) : 0;
 }
 
 static int start(struct monitor *monitor, struct driver_error *error)

@@ -117,16 +117,14 @@ int monitor_launch(const struct monitor_launch *launch, const struct driver_call
 	static const struct driver_call whenever = {0};
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return driver_fail(error, DRIVER_ENGINE, NULL, "start the container's monitor: %s",
-				   strerror(errno));
+		return driver_fail_set(error, -errno, "start the container's monitor");
 	AUTO_CLOSE int mine = pair[0];
 	AUTO_CLOSE int theirs = pair[1];
 	AUTO_FREE struct attach_message *message = malloc(sizeof(*message));
 	pid_t pid = 0;
 	int r = message ? fork_monitor(launch, theirs, &pid) : -ENOMEM;
 	if (r < 0)
-		return driver_fail(error, DRIVER_ENGINE, NULL, "start the container's monitor: %s",
-				   strerror(-r));
+		return driver_fail_set(error, r, "start the container's monitor");
 	cleanup_close(&theirs);
 	theirs = -1;
 	r = wait_message(mine, call ? call : &whenever, message);

@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "exec/hybrid.h"
 #include "tests/unit/bundlekit.h"
 
 /* crun and runc themselves, on a bundle of busybox. */
@@ -95,12 +96,25 @@ static void expect(struct real *real, const char *text)
 	assert_string_equal(got, text);
 }
 
+static void read_mounts(struct buf *text)
+{
+	AUTO_CLOSE int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(file_slurp_fd(fd, text), 0);
+}
+
 static void test_life(void **state)
 {
 	struct real *real = real_of(state);
 	struct driver_call call = kit_call();
 	struct driver_error why = {0};
 	const char *id = real->kit.id;
+	AUTO_FINISH(buf) struct buf before = buf_make(8 << 20);
+	AUTO_FINISH(buf) struct buf after = buf_make(8 << 20);
+	if (cgroup_mode_get() == CGROUP_HYBRID && strcmp(real->runtime, "crun") == 0)
+		assert_true(driver_info(real->conn)->features & DRIVER_HYBRID_ESCAPE);
+	/* Line by line those of others come and go; what crun is hidden from has to stay. */
+	read_mounts(&before);
 	assert_string_equal(driver_info(real->conn)->name, real->runtime);
 	pid_t pid = make(real, "echo up; trap 'exit 7' TERM; while :; do sleep 1; done", false);
 	assert_int_equal(status_of(real), DRIVER_CREATED);
@@ -133,6 +147,10 @@ static void test_life(void **state)
 	assert_ok(driver_wait(real->conn, &call, id, &over, &why), &why.err);
 	assert_int_equal(over.exit_code, 7);
 	assert_int_equal(status_of(real), DRIVER_STOPPED);
+	read_mounts(&after);
+	assert_int_equal(strstr(buf_str(&before), " /sys/fs/cgroup/unified ") != NULL,
+			 strstr(buf_str(&after), " /sys/fs/cgroup/unified ") != NULL);
+	assert_null(strstr(buf_str(&after), real->kit.dir));
 	assert_ok(driver_delete(real->conn, &call, id, false, &why), &why.err);
 	assert_err(driver_delete(real->conn, &call, id, false, &why), -ENOENT, &why.err, id);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
