@@ -266,6 +266,7 @@ static int bundle_install_layer(struct prepare *p, const struct bundle *bundle, 
 	if (seek_in_size(seek) != desc->size)
 		return err_say(err, -EBADMSG, "the index describes a layer of another size");
 	if (!digest_is_none(seek_diff_id(seek)) &&
+	    p->config.diff_ids[i].algo == seek_diff_id(seek)->algo &&
 	    !digest_equal(seek_diff_id(seek), &p->config.diff_ids[i]))
 		return err_say(err, -EBADMSG, "the index names another diff_id than the image");
 	struct store_layer_info info = {

@@ -33,7 +33,8 @@ int layer_check_diff_id(const struct store_layer *layer, const struct digest *di
 {
 	const struct seek *seek = store_layer_seek(layer);
 	struct digest_text text;
-	if (!diff_id || digest_is_none(seek_diff_id(seek)))
+	/* Sums of two kinds say nothing of one another. */
+	if (!diff_id || digest_is_none(seek_diff_id(seek)) || diff_id->algo != seek_diff_id(seek)->algo)
 		return 0;
 	int r = digest_match(diff_id, seek_diff_id(seek), "the uncompressed layer", err);
 	return r < 0 ? err_prefix(err, r, "layer %s", digest_str(seek_layer(seek), text.s)) : 0;

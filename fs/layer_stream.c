@@ -13,6 +13,7 @@ struct stream {
 	struct indexer *indexer;       /* owned */
 	struct tar_reader *tar;	       /* owned */
 	struct tree *tree;	       /* owned */
+	struct digest_ctx *sum;	       /* owned; for a diff_id that the indexer has not the sum of */
 	uint64_t done;		       /* compressed bytes */
 	struct err *err;
 	/* What was refused on the way: whoever is before it only knows that it was. */
@@ -24,6 +25,7 @@ static void stream_finish(struct stream *s)
 	indexer_destroy(s->indexer);
 	tar_reader_destroy(s->tar);
 	tree_destroy(s->tree);
+	digest_ctx_destroy(s->sum);
 	store_layer_new_destroy(s->layer);
 }
 
@@ -31,6 +33,8 @@ static int stream_out(void *data, const void *bytes, size_t n)
 {
 	struct stream *s = data;
 	int r = tar_reader_push(s->tar, bytes, n, &s->sink_err);
+	if (r == 0 && s->sum && (r = digest_ctx_update(s->sum, bytes, n)) < 0)
+		return err_set(&s->sink_err, r, "sum the layer");
 	return r < 0 ? r : store_layer_new_data(s->layer, bytes, n, &s->sink_err);
 }
 
@@ -66,6 +70,8 @@ static int stream_create(struct stream *s)
 	r = tree_create(&s->tree);
 	if (r == 0)
 		r = tar_reader_create(tree_add, s->tree, &s->tar);
+	if (r == 0 && s->config->diff_id && s->config->diff_id->algo != DIGEST_SHA256)
+		r = digest_ctx_create(s->config->diff_id->algo, &s->sum);
 	return r < 0 ? err_set(s->err, r, "read a layer") : 0;
 }
 
@@ -73,12 +79,15 @@ static int stream_publish(struct stream *s)
 {
 	const struct descriptor *layer = s->config->layer;
 	AUTO(seek) struct seek *seek = NULL;
-	struct seek_totals totals;
+	struct seek_totals totals = {0};
 	int r = indexer_finish(s->indexer, &layer->digest, &seek, &totals, s->err);
 	if (r == 0)
 		r = tar_reader_finish(s->tar, s->err);
-	if (r == 0 && s->config->diff_id && !digest_is_none(&totals.diff_id))
-		r = digest_match(s->config->diff_id, &totals.diff_id, "the uncompressed layer",
+	struct digest got = totals.diff_id;
+	if (r == 0 && s->sum)
+		r = digest_ctx_final(s->sum, &got);
+	if (r == 0 && s->config->diff_id && !digest_is_none(&got))
+		r = digest_match(s->config->diff_id, &got, "the uncompressed layer",
 				 s->err);
 	if (r < 0)
 		return r;
