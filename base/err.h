@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <errno.h>
+
 /*
  * An error that a person can read. Functions return 0 or a negative errno and
  * take a `struct err *` last; the number is for the program, the text for the
@@ -34,12 +36,20 @@ int err_copy(struct err *err, const struct err *from);
 /* The text, or the meaning of the code where no text was given. Borrowed from err. */
 const char *err_text(const struct err *err);
 
+/* -errno, and never 0: what failed without saying why must not pass for what succeeded. */
+static inline int err_errno(void)
+{
+	return errno > 0 ? -errno : -EIO;
+}
+
 #ifdef __clang_analyzer__
-/* It sees one file at a time, and has to be told that what goes in comes out. */
+/* It sees one file at a time, and has to be told that what goes in comes out, and is negative. */
 #define ERR_RETURNS_R(fn, err, r, ...)                    \
 	({                                                \
 		int r_ = (r);                             \
 		(void)(fn)((err), r_, __VA_ARGS__);       \
+		if (r_ >= 0)                              \
+			__builtin_unreachable();          \
 		r_;                                       \
 	})
 #define err_set(err, r, ...)	ERR_RETURNS_R(err_set, err, r, __VA_ARGS__)

@@ -155,7 +155,7 @@ int v1_image_load(struct local *local, struct v1_image *ret, struct err *err)
 	int r = load_json(local, "repositories", LOCAL_INDEX_MAX, &repositories, err);
 	if (r == 0)
 		r = choose_top(local, repositories, &top, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	image.ids = calloc(MANIFEST_LAYERS_MAX, sizeof(*image.ids));
 	if (!image.ids)

@@ -440,8 +440,8 @@ int store_image_hold(struct store *store, const struct digest *image, int *ret_f
 		int r = ofd_lock_wait(fd, F_RDLCK, 0, 0);
 		struct stat st;
 		if (r == 0 && fstat(fd, &st) < 0)
-			r = -errno;
-		if (r < 0)
+			r = err_errno();
+		if (r != 0)
 			return err_set(err, r, "mark image %s as in use", name);
 		if (st.st_nlink == 0)
 			continue;

@@ -53,7 +53,7 @@ int layer_json_read(int dirfd, struct store_layer_info *ret, struct err *err)
 		r = json_get_digest(json, "index_digest", JSON_MAY, &info.index_digest, err);
 	if (r == 0)
 		r = json_get_bool(json, "whole_checked", JSON_MAY, &info.whole_checked, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	if (!layer_index_parse(index, &info.index))
 		return err_say(err, -EINVAL, "layer.json: unknown index '%.64s'", index);

@@ -24,7 +24,7 @@ void tar_sparse_finish(struct tar_sparse *sparse)
 
 static int sparse_grow(struct tar_sparse *sparse)
 {
-	if (sparse->n < sparse->room)
+	if (sparse->items && sparse->n < sparse->room)
 		return 0;
 	size_t room = sparse->room ? sparse->room * 2 : 16;
 	struct entry_extent *items = reallocarray(sparse->items, room, sizeof(*items));

@@ -42,7 +42,7 @@ static int listen_to(int fd, char text[static FUSERMOUNT_SAID_MAX])
 		ssize_t got = r < 0 ? -1 : read(fd, full ? rest : text + n,
 						full ? sizeof(rest) : FUSERMOUNT_SAID_MAX - 1 - n);
 		if (got < 0 && errno != EINTR)
-			return -errno;
+			return err_errno();
 		if (got == 0)
 			break;
 		n += got > 0 && !full ? (size_t)got : 0;

@@ -79,7 +79,7 @@ int holder_fork(const struct holder_exec *exec, pid_t *ret_pid)
 {
 	pid_t pid = fork();
 	if (pid < 0)
-		return -errno;
+		return err_errno();
 	if (pid == 0)
 		child_exec(exec);
 	*ret_pid = pid;

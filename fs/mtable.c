@@ -81,7 +81,7 @@ int mtable_load(int entry_fd, struct mtable_entry *ret, struct err *err)
 		r = json_parse_object(text.data, text.len, "mount.json", &json, err);
 	if (r == 0)
 		r = entry_parse(json, &entry, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	*ret = entry;
 	entry = (struct mtable_entry){0};
@@ -191,7 +191,7 @@ static int each_entry(void *data, int table, const char *name)
 	AUTO_CLOSE int fd = openat(table, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct err ignored;
 	/* Being made, or being removed, just now. */
-	if (fd < 0 || mtable_load(fd, &entry, &ignored) < 0 || strcmp(entry.id, name) != 0)
+	if (fd < 0 || mtable_load(fd, &entry, &ignored) != 0 || strcmp(entry.id, name) != 0)
 		return 0;
 	return each->fn(each->data, fd, &entry);
 }

@@ -169,7 +169,7 @@ static bool fits_compact(const struct tree_inode *inode)
 /* Compact inodes have the build time, so that is the time most of them have. */
 static int plan_build_time(struct plan *p)
 {
-	AUTO_FREE struct moment *all = calloc(p->n_order, sizeof(*all));
+	AUTO_FREE struct moment *all = calloc(p->n_order + 1, sizeof(*all));
 	if (!all)
 		return -ENOMEM;
 	size_t n = 0;

@@ -56,7 +56,7 @@ static int walk_step(struct walk *w, const char *name, size_t n, bool follow)
 	int r = erofs_lookup(w->image, dir, name, n, &nid);
 	if (r == 0)
 		r = erofs_inode(w->image, nid, &inode);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	if (S_ISLNK(inode.mode) && follow)
 		return walk_enter_link(w, &inode);

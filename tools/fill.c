@@ -27,7 +27,7 @@ static int fill_check_budget(struct ctx *ctx, const struct image *image, struct 
 		if (r == 0)
 			need += layer.counts.bytes;
 	}
-	if (r < 0)
+	if (r != 0)
 		return r;
 	char want[SIZE_TEXT_MAX], have[SIZE_TEXT_MAX];
 	if (need > usage.budget_bytes)

@@ -27,7 +27,7 @@ int mounting_path(const char *text, char **ret)
 {
 	AUTO_FREE char *cwd = text[0] == '/' ? NULL : getcwd(NULL, 0);
 	if (text[0] != '/' && !cwd)
-		return -errno;
+		return err_errno();
 	char *path = NULL;
 	if (asprintf(&path, "%s%s%s", cwd ? cwd : "", cwd ? "/" : "", text) < 0)
 		return -ENOMEM;
@@ -50,7 +50,7 @@ static int environment_fix_path(const char *name)
 	if (!value || value[0] == '\0')
 		return 0;
 	int r = mounting_path(value, &path);
-	return r < 0 ? r : setenv(name, path, 1) < 0 ? -errno : 0;
+	return r != 0 ? r : setenv(name, path, 1) < 0 ? -errno : 0;
 }
 
 static int words_add_common(struct words *w, const struct ctx *c)

@@ -133,7 +133,7 @@ static int ls_run(struct ctx *ctx, void *state, int argc, char **argv, struct er
 	int r = opened_start(ctx, argv[0], &opened, err);
 	if (r == 0)
 		r = walk_path(image_tree(opened.image), path, true, &inode, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	struct ls ls = {
 		.tree = image_tree(opened.image),

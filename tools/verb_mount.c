@@ -191,7 +191,7 @@ static int mount_verb_start(struct ctx *ctx, const struct mount_state *s,
 		return mounting_hold(&words, entry_fd, err);
 	if (r == 0)
 		r = mounting_program(&program, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	(void)execv(program, words.items);
 	return err_set(err, -errno, "start %s", program);
