@@ -13,22 +13,25 @@
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const struct verb *const verbs[] = {
-	&verb_run,   &verb_exec,    &verb_ps,	 &verb_logs,   &verb_stop,   &verb_kill, &verb_wait,
-	&verb_rm,    &verb_inspect, &verb_mount, &verb_umount, &verb_mounts, &verb_pull, &verb_images,
-	&verb_stat,  &verb_ls,	    &verb_cat,	 &verb_index,  &verb_gc,     &verb_fsck, &verb_spec,
-	&verb_hold,  &verb_serve,   &verb_monitor,
+	&verb_run,    &verb_exec,    &verb_ps,	  &verb_logs,	 &verb_stop,
+	&verb_kill,   &verb_wait,    &verb_rm,	  &verb_inspect, &verb_mount,
+	&verb_umount, &verb_mounts,  &verb_pull,  &verb_images,	 &verb_stat,
+	&verb_ls,     &verb_cat,     &verb_index, &verb_gc,	 &verb_fsck,
+	&verb_spec,   &verb_seccomp, &verb_hold,  &verb_serve,	 &verb_monitor,
 };
 
 static void print_overview(void)
 {
 	(void)puts("Usage: sluice VERB [OPTION…] [WORD…]\n\n"
-		   "Runs and mounts container images straight from a registry; bytes are fetched when\n"
+		   "Runs and mounts container images straight from a registry; bytes are fetched "
+		   "when\n"
 		   "they are read, checked, and kept.\n\nVerbs:");
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
 		if (!verbs[i]->hidden)
 			(void)printf("  %-8s %s\n", verbs[i]->name, verbs[i]->summary);
-	(void)puts("\nIMAGE is [docker://]NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG]\n"
-		   "or docker-archive:FILE. 'sluice VERB --help' explains a verb.");
+	(void)puts(
+		"\nIMAGE is [docker://]NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG]\n"
+		"or docker-archive:FILE. 'sluice VERB --help' explains a verb.");
 }
 
 static void print_help(const struct verb *verb, const struct opt *own, const struct opt *common)

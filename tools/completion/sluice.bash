@@ -3,7 +3,7 @@
 # bash completion for sluice
 
 _sluice_verbs="run exec ps logs stop kill wait rm inspect mount umount mounts pull images stat ls cat index gc
-	fsck spec"
+	fsck spec seccomp"
 _sluice_common="--store --budget --platform --plain-http --offline --no-index --authfile --creds
 	--hosts-dir --cert-dir --timeout --read-timeout --format --log-level --help"
 
@@ -40,6 +40,7 @@ _sluice_options() {
 	gc) printf '%s' "--all --dry-run --min-age" ;;
 	fsck) printf '%s' "--repair --deep" ;;
 	spec) printf '%s' "--kind --runtime" ;;
+	seccomp) printf '%s' "--profile --cap --arch --native-only --arg --strict" ;;
 	esac
 }
 
@@ -51,7 +52,7 @@ _sluice_plain() {
 		case ${COMP_WORDS[i]} in
 		--store | --budget | --platform | --authfile | --creds | --hosts-dir | --cert-dir | --timeout | \
 			--read-timeout | --format | --log-level | --fs | --upper | --options | -o | --crashes | \
-			--min-age | --kind | \
+			--min-age | --kind | --profile | --cap | --arch | --arg | \
 			--name | --detach-keys | --pull | --runtime | --cidfile | --pidfile | \
 			--stop-signal | --stop-timeout | --entrypoint | --workdir | -w | --user | -u | \
 			--group-add | --env | -e | --env-file | --label | --annotation | --preserve-fds | \
@@ -70,7 +71,8 @@ _sluice_plain() {
 _sluice_value() {
 	case $1 in
 	--store | --upper | --hosts-dir | --cert-dir) compopt -o dirnames ;;
-	--authfile) compopt -o default ;;
+	--authfile | --profile) compopt -o default ;;
+	--arch) words="amd64 arm64 riscv64 s390x mips64 mipsel64" ;;
 	--platform) words="linux/amd64 linux/arm64 linux/arm/v7 linux/386 linux/riscv64" ;;
 	--format) words="json" ;;
 	--log-level) words="error warn info debug" ;;
@@ -78,7 +80,7 @@ _sluice_value() {
 	--kind) words="config state features" ;;
 	--runtime) words="crun runc" && compopt -o default ;;
 	-o | --options) words="nosuid suid noexec exec noatime relatime allow_other" ;;
-	--budget | --creds | --timeout | --read-timeout | --crashes | --min-age | \
+	--budget | --creds | --timeout | --read-timeout | --crashes | --min-age | --cap | --arg | \
 		--name | --detach-keys | --stop-signal | --stop-timeout | --entrypoint | --user | \
 		-u | --group-add | --env | -e | --label | --annotation | --preserve-fds | \
 		--mount | --tmpfs | --shm-size | --device | --gpus | --network | --publish | -p | \
@@ -110,6 +112,8 @@ _sluice() {
 			umount:1) words=$(_sluice_mounted) ;;
 			stat:1) words=$(_sluice_mounted) && compopt -o dirnames ;;
 			index:1) words="build push show" ;;
+			seccomp:1) words="check explain diff default" ;;
+			seccomp:*) [ "${plain[1]}" = explain ] || compopt -o default ;;
 			spec:1) words="convert features new validate" ;;
 			spec:2) [ "${plain[1]}" != validate ] || compopt -o default ;;
 			esac
