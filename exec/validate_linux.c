@@ -228,7 +228,7 @@ static void check_no_newline(struct check *check, const struct at *schema)
 static void check_rdt(struct check *check, const struct at *rdt)
 {
 	struct at clos = at_member(rdt, "closID"), l3 = at_member(rdt, "l3CacheSchema"),
-		  bandwidth = at_member(rdt, "memBwSchema"), schemata = at_member(rdt, "schemata");
+		  schemata = at_member(rdt, "schemata");
 	const char *name = at_string(&clos), *text = at_string(&l3);
 	if (name && strcmp(name, "/") != 0 &&
 	    (*name == '\0' || strchr(name, '/') || strcmp(name, ".") == 0 ||
@@ -238,7 +238,6 @@ static void check_rdt(struct check *check, const struct at *rdt)
 		find(check, &l3, "must start with \"L3:\"");
 	else
 		check_no_newline(check, &l3);
-	check_no_newline(check, &bandwidth);
 	at_each_item(line, &schemata)
 		check_no_newline(check, &line);
 }

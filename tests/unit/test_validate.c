@@ -223,6 +223,39 @@ static void test_schema(void **state)
 	       "/windows/credentialSpec", "an object", "/windows/layerFolders", "at least 1 entry");
 }
 
+/* Objects, arrays and maps that are something else, and null, which is nothing in a config. */
+static void test_shapes(void **state)
+{
+	(void)state;
+	EXPECT(VALIDATE_CONFIG, "{\"ociVersion\":\"1.0.0\",\"root\":5,\"annotations\":[],\"mounts\":null}",
+	       "/annotations", "must be an object, but is an empty array", "/mounts",
+	       "must be an array, but is null", "/root", "must be an object, but is 5");
+	EXPECT(VALIDATE_CONFIG, "{\"ociVersion\":null,\"root\":{\"path\":\"a\"},\"annotations\":null}",
+	       "/annotations", "must be an object, but is null", "/ociVersion",
+	       "must be a string, but is null");
+}
+
+/* More than the kernel takes are not even looked at. */
+static void test_mappings_limit(void **state)
+{
+	(void)state;
+	enum { KERNEL_MAX = 340 };
+	for (int n = KERNEL_MAX; n <= KERNEL_MAX + 1; n++) {
+		AUTO_FINISH(buf) struct buf json = buf_make(TABLE_MAX);
+		int r = buf_puts(&json, "{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"a\"},\"linux\":{"
+					"\"namespaces\":[{\"type\":\"user\"}],\"uidMappings\":[");
+		for (int i = 0; i < n && r == 0; i++)
+			r = buf_printf(&json, "%s{\"containerID\":%d,\"hostID\":%d,\"size\":1}",
+				       i ? "," : "", i, i);
+		assert_int_equal(r, 0);
+		assert_int_equal(buf_puts(&json, "]}}"), 0);
+		if (n == KERNEL_MAX)
+			EXPECT_GOOD(VALIDATE_CONFIG, json.data);
+		else
+			EXPECT(VALIDATE_CONFIG, json.data, "/linux/uidMappings", "at most 340 mappings, but are 341");
+	}
+}
+
 static void test_not_json(void **state)
 {
 	(void)state;
@@ -276,6 +309,9 @@ static void test_features(void **state)
 		    "\"linux\":{\"cgroup\":null,\"capabilities\":[\"CAP_CHOWN\"]}}");
 	EXPECT(VALIDATE_FEATURES, "{\"ociVersionMin\":\"1.1.0\",\"ociVersionMax\":\"1.1.0-dev\"}",
 	       "/ociVersionMax", "less than ociVersionMin");
+	EXPECT(VALIDATE_FEATURES,
+	       "{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"1.0.0\",\"annotations\":{\"\":\"x\"}}",
+	       "/annotations/", "empty string");
 	EXPECT(VALIDATE_FEATURES, "{\"ociVersionMin\":null,\"linux\":{\"capabilities\":[\"CHOWN\"]}}",
 	       "/linux/capabilities/0", "^CAP_", "/ociVersionMax", "is required", "/ociVersionMin",
 	       "is null");
@@ -339,6 +375,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_all_at_once),
 		cmocka_unit_test(test_schema),
+		cmocka_unit_test(test_shapes),
+		cmocka_unit_test(test_mappings_limit),
 		cmocka_unit_test(test_not_json),
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_state),
