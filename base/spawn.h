@@ -34,7 +34,7 @@ struct spawn {
 	 */
 	const int *fds;
 	size_t n_fds; /* at most SPAWN_FDS_MAX */
-	/* Standard error is appended; what goes past its maximum is read and dropped. NULL: nowhere. */
+	/* Standard error is appended; what goes past its maximum is dropped. NULL: nowhere. */
 	struct buf *errors;
 	const struct cancel *cancel; /* as the deadline, with -ECANCELED */
 	/*

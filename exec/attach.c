@@ -10,8 +10,7 @@
 
 #include "base/le.h"
 #include "exec/container.h"
-
-enum { POLL_MS = 60000 };
+#include "exec/driver.h"
 
 /* Any directory's socket fits into an address through its descriptor. */
 static int address(int dirfd, struct sockaddr_un *ret)
@@ -39,17 +38,8 @@ int attach_connect(int dirfd, int *ret_fd, struct err *err)
 
 static int wait_for(int fd, short events, deadline_t deadline)
 {
-	for (;;) {
-		struct pollfd pollfd = {.fd = fd, .events = events};
-		uint64_t left = deadline_left_ms(deadline, POLL_MS);
-		if (left == 0)
-			return -ETIMEDOUT;
-		int n = poll(&pollfd, 1, (int)left);
-		if (n > 0)
-			return 0;
-		if (n < 0 && errno != EINTR)
-			return -errno;
-	}
+	struct driver_call call = {.deadline = deadline};
+	return driver_poll(fd, events, &call);
 }
 
 int attach_send(int fd, enum attach_word word, const void *data, size_t n, deadline_t deadline)

@@ -4,9 +4,9 @@
 /*
  * Talking to a monitor. The socket (SOCK_SEQPACKET) is `attach` in the
  * container's directory, which only its owner can enter; the one who starts a
- * monitor has a connection from the beginning (monitor_launch()). A message is one packet: a byte that
- * says what it is (enum attach_word), and bytes that depend on it; numbers are
- * little-endian.
+ * monitor has a connection from the beginning (monitor_launch()). A message is
+ * one packet: a byte that says what it is (enum attach_word), and bytes that
+ * depend on it; numbers are little-endian.
  *
  * Any number of clients up to ATTACH_CLIENTS_MAX may be there at once; each
  * gets all output from when it said ATTACH_OUTPUT. Going away never hurts the
@@ -44,12 +44,15 @@ enum attach_word {
 	ATTACH_SIGNAL = 's',	/* u8: send this signal to the container's init */
 	ATTACH_STOP = 't',	/* u32: stop signal now, SIGKILL after so many milliseconds */
 	/* Monitor to client. */
-	ATTACH_STARTED = 'S',	/* i32: the pid of the container's init; to the launcher only */
-	ATTACH_FAILED = 'F',	/* u8 enum driver_code, u8 program, the sentence; to the launcher, then the end */
+	/* To the launcher only; i32: the pid of the container's init. */
+	ATTACH_STARTED = 'S',
+	/* To the launcher, then the end; u8 enum driver_code, u8 program, the sentence. */
+	ATTACH_FAILED = 'F',
 	ATTACH_STDOUT = '1',	/* bytes; all output when there is a terminal */
 	ATTACH_STDERR = '2',
 	ATTACH_LOST = 'L',	/* u64: so many bytes were left out here */
-	ATTACH_EXIT = 'X',	/* i32: the exit code; after the last output, and once it is on disk */
+	/* After the last output, and once it is on disk; i32: the exit code. */
+	ATTACH_EXIT = 'X',
 };
 
 struct attach_message {

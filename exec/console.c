@@ -11,10 +11,7 @@
 
 #define CONSOLE_NAME "console"
 
-enum {
-	POLL_MS = 60000,
-	MESSAGE_MAX = 4096, /* bytes beside the descriptor: a name, which nobody needs */
-};
+enum { MESSAGE_MAX = 4096 }; /* bytes beside the descriptor: a name, which nobody needs */
 
 struct console {
 	int dirfd;     /* owned */
@@ -63,36 +60,14 @@ const char *console_path(const struct console *console)
 	return console->path;
 }
 
-static int wait_readable(int fd, const struct driver_call *call)
-{
-	for (;;) {
-		struct pollfd fds[2] = {
-			{.fd = fd, .events = POLLIN},
-			{.fd = cancel_fd(call->cancel), .events = POLLIN},
-		};
-		uint64_t left = deadline_left_ms(call->deadline, POLL_MS);
-		if (left == 0)
-			return -ETIMEDOUT;
-		if (poll(fds, 2, (int)left) < 0) {
-			if (errno != EINTR)
-				return -errno;
-			continue;
-		}
-		if (fds[1].revents)
-			return -ECANCELED;
-		if (fds[0].revents)
-			return 0;
-	}
-}
-
 int console_accept(struct console *console, const struct driver_call *call, int *ret_fd,
 		   struct err *err)
 {
-	int r = wait_readable(console->listening, call);
+	int r = driver_poll(console->listening, POLLIN, call);
 	if (r < 0)
 		return err_set(err, r, "wait for the container's terminal");
 	AUTO_CLOSE int sock = accept4(console->listening, NULL, NULL, SOCK_CLOEXEC);
-	r = sock < 0 ? -errno : wait_readable(sock, call);
+	r = sock < 0 ? -errno : driver_poll(sock, POLLIN, call);
 	AUTO_CLOSE int master = -1;
 	char name[MESSAGE_MAX];
 	ssize_t n = r < 0 ? r : fdpass_receive(sock, name, sizeof(name), MSG_DONTWAIT, &master);

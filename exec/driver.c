@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exec/driver.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "base/num.h"
+
+enum { POLL_MS = 60000 }; /* one poll at most; the deadline decides */
 
 struct driver_conn {
 	const struct driver *driver; /* borrowed */
@@ -87,6 +90,28 @@ int driver_fail_set(struct driver_error *error, int r, const char *fmt, ...)
 int driver_fail_err(struct driver_error *error, int r, const struct err *err)
 {
 	return driver_fail(error, driver_code_from(r), NULL, "%s", err_text(err));
+}
+
+int driver_poll(int fd, short events, const struct driver_call *call)
+{
+	for (;;) {
+		struct pollfd fds[2] = {
+			{.fd = fd, .events = events},
+			{.fd = cancel_fd(call->cancel), .events = POLLIN},
+		};
+		uint64_t left = deadline_left_ms(call->deadline, POLL_MS);
+		if (left == 0)
+			return -ETIMEDOUT;
+		if (poll(fds, 2, (int)left) < 0) {
+			if (errno != EINTR)
+				return -errno;
+			continue;
+		}
+		if (fds[1].revents)
+			return -ECANCELED;
+		if (fds[0].revents)
+			return 0;
+	}
 }
 
 const char *driver_status_name(enum driver_status status)

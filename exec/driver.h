@@ -12,7 +12,8 @@
  *	struct driver_call call = {.deadline = deadline_in_ms(10000), .cancel = cancel};
  *	AUTO(driver_conn) struct driver_conn *conn = NULL;
  *	r = driver_connect(driver_oci(), &options, &call, &conn, &why);
- *	r = driver_create(conn, &call, &(struct driver_create){.id = id, .bundle = dir}, &made, &why);
+ *	struct driver_create create = {.id = id, .bundle = dir, .stdio = {-1, 1, 2}};
+ *	r = driver_create(conn, &call, &create, &made, &why);
  *	r = driver_start(conn, &call, id, &why);
  *
  * Every call returns 0 or a negative errno that stands for why->code, takes a
@@ -65,7 +66,7 @@ struct driver_error {
 	 */
 	bool program;
 	struct err err;		  /* the sentence for a person */
-	char raw[DRIVER_RAW_MAX]; /* the runtime's messages or the HTTP body, as they came; "" : none */
+	char raw[DRIVER_RAW_MAX]; /* the runtime's messages or the HTTP body as they came; or "" */
 };
 
 /* What every call takes. */
@@ -86,14 +87,14 @@ struct driver_options {
 	const char *const *env;	   /* of the runtime's own process; NULL: empty */
 	const char *state_root;	   /* its --root: a directory, made with mode 0700. Required */
 	const char *cache_dir;	   /* keeps what was probed (a directory, 0700); NULL: probe anew */
-	const char *cgroup_manager; /* crun's --cgroup-manager: "disabled", "cgroupfs"; or NULL */
+	const char *cgroup_manager; /* crun's: "disabled", "cgroupfs"; or NULL */
 	bool systemd_cgroup;	   /* cgroups are asked from systemd */
 };
 
 enum driver_feature {
 	DRIVER_PULL = 1 << 0,	 /* can pull, and creates from images */
 	DRIVER_BUNDLE = 1 << 1,	 /* creates from bundles */
-	DRIVER_LOGS = 1 << 2,	 /* keeps logs itself; otherwise driver_logs.path is read */
+	DRIVER_LOGS = 1 << 2,	 /* keeps logs; otherwise driver_logs.path is read */
 	DRIVER_SECCOMP_BPF = 1 << 3, /* takes compiled filters by annotation (crun) */
 	DRIVER_SECCOMP_NOTIFY = 1 << 4,
 	DRIVER_HYBRID_ESCAPE = 1 << 5, /* runs in a private mount namespace (exec/hybrid.h) */
@@ -143,7 +144,7 @@ struct driver_create {
 	const char *bundle;
 	int stdio[3];
 	const char *console_socket; /* gets the terminal's master (exec/console.h); NULL: no tty */
-	const int *preserve_fds;    /* become 3, 4, … in the container (LISTEN_FDS is the config's) */
+	const int *preserve_fds;    /* become 3, 4, … in the container */
 	size_t n_preserve_fds;
 	bool start; /* start it too, in one step where the runtime can */
 	/* Engines. tty and open_stdin are theirs as well. */
@@ -160,7 +161,7 @@ DEFINE_FINISH(driver_created, driver_created_finish);
 
 struct driver_exec {
 	const char *id;
-	/* The process object of the runtime-spec. An engine takes args, env, cwd, user, terminal. */
+	/* The runtime-spec's process. An engine takes args, env, cwd, user, terminal. */
 	const char *process;
 	size_t process_len;
 	int stdio[3];		    /* as in driver_create */
@@ -224,7 +225,7 @@ enum driver_stream { DRIVER_STDOUT = 1, DRIVER_STDERR = 2 };
 
 struct driver_logs {
 	const char *id;
-	const char *path; /* runtimes: the log that the monitor writes (exec/logs.h); others ignore it */
+	const char *path; /* runtimes: the monitor's log (exec/logs.h); engines ignore it */
 	bool follow;	  /* until the container ends, the deadline or the cancellation */
 	uint64_t tail;	  /* only the last n lines; DRIVER_UNKNOWN: all */
 	int64_t since_ns; /* of CLOCK_REALTIME; 0: from the beginning */
@@ -332,7 +333,8 @@ int driver_pull(struct driver_conn *conn, const struct driver_call *call,
 
 /*
  * Makes a container out of a bundle or of an image; its init waits for
- * driver_start() unless create->start. EXISTS. A runtime leaves nothing of one that it could not make.
+ * driver_start() unless create->start. EXISTS. Nothing is left of one that could
+ * not be made.
  */
 int driver_create(struct driver_conn *conn, const struct driver_call *call,
 		  const struct driver_create *create, struct driver_created *ret,
@@ -354,7 +356,7 @@ int driver_exec(struct driver_conn *conn, const struct driver_call *call,
 int driver_kill(struct driver_conn *conn, const struct driver_call *call, const char *id, int sig,
 		struct driver_error *error);
 
-/* Waits until the container has ended; at once when it has. Runtimes know the code only of children. */
+/* Waits until the container has ended. Runtimes know the code of children of this process only. */
 int driver_wait(struct driver_conn *conn, const struct driver_call *call, const char *id,
 		struct driver_exit *ret, struct driver_error *error);
 
@@ -382,7 +384,7 @@ int driver_stats(struct driver_conn *conn, const struct driver_call *call, const
 int driver_events(struct driver_conn *conn, const struct driver_call *call,
 		  const struct driver_events *events, struct driver_error *error);
 
-/* Removes a container that is over; force: kills it first, and does not mind one that is not there. */
+/* Removes a container that is over; force: kills it first, and is content when there is none. */
 int driver_delete(struct driver_conn *conn, const struct driver_call *call, const char *id,
 		  bool force, struct driver_error *error);
 
@@ -408,6 +410,12 @@ int driver_fail_set(struct driver_error *error, int r, const char *fmt, ...)
 
 /* The same out of what a function of base/ said. */
 int driver_fail_err(struct driver_error *error, int r, const struct err *err);
+
+/*
+ * Waits until fd has one of the poll(2) events (POLLIN, …), or an error. 0, -ETIMEDOUT,
+ * -ECANCELED, or another errno of poll(2).
+ */
+int driver_poll(int fd, short events, const struct driver_call *call);
 
 /* Whether an id is one that every driver takes. */
 bool driver_id_valid(const char *id);

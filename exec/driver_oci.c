@@ -2,6 +2,7 @@
 #include "exec/driver_oci.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -266,7 +267,7 @@ static int kill_first(struct oci_conn *conn, const struct driver_call *call, con
 		(void)oci_resume(conn, call, id, NULL);
 	struct driver_call wait = *call;
 	wait.deadline = deadline_earlier(call->deadline, deadline_in_ms(DRIVER_OCI_CLEAN_MS));
-	r = oci_wait_pidfd(pidfd, &wait);
+	r = driver_poll(pidfd, POLLIN, &wait);
 	return r < 0 ? driver_fail_set(error, r, "delete container %s: it does not die", id) : 0;
 }
 

@@ -2,7 +2,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/wait.h>
 
 #include "exec/cgroup.h"
 #include "exec/driver_oci_priv.h"
@@ -67,11 +66,7 @@ static void look(struct watch *watch)
 
 static void init_ended(struct watch *watch)
 {
-	siginfo_t info = {0};
-	int code = -1;
-	if (waitid(P_PIDFD, (id_t)watch->pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-	    info.si_pid != 0)
-		code = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+	int code = oci_exit_code(watch->pidfd);
 	cleanup_close(&watch->pidfd);
 	watch->pidfd = -1;
 	look(watch);

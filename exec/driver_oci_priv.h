@@ -68,8 +68,8 @@ int oci_stats(void *conn, const struct driver_call *call, const char *id,
 int oci_logs(void *conn, const struct driver_call *call, const struct driver_logs *logs,
 	     struct driver_error *error);
 
-/* Waits until a process is over. 0, -ETIMEDOUT, -ECANCELED. */
-int oci_wait_pidfd(int pidfd, const struct driver_call *call);
+/* The code of a child of ours that is over, which somebody else goes on to reap; -1 of others. */
+int oci_exit_code(int pidfd);
 
 /* driver_oci_events.c */
 int oci_events(void *conn, const struct driver_call *call, const struct driver_events *events,

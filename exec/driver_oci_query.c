@@ -11,8 +11,6 @@
 #include "exec/logs.h"
 #include "exec/proc.h"
 
-enum { POLL_MS = 60000 };
-
 static int copy(const char *from, char **ret)
 {
 	if (!from)
@@ -118,7 +116,8 @@ int oci_list(void *data, const struct driver_call *call, struct driver_list *ret
 		return r;
 	struct err err = {0};
 	json_error_t why;
-	AUTO_JSON json_t *array = json_loadb(buf_str(&text), text.len, JSON_REJECT_DUPLICATES, &why);
+	AUTO_JSON json_t *array =
+		json_loadb(buf_str(&text), text.len, JSON_REJECT_DUPLICATES, &why);
 	/* runc prints "null" when there are none. */
 	if (!array && strncmp(buf_str(&text), "null", 4) == 0)
 		array = json_array();
@@ -131,32 +130,13 @@ int oci_list(void *data, const struct driver_call *call, struct driver_list *ret
 	return r < 0 ? garbage(conn, what, &text, &err, error) : 0;
 }
 
-/* The code of a process of ours, which somebody else goes on to reap; -1 of others. */
-static int exit_code(int pidfd)
+int oci_exit_code(int pidfd)
 {
 	siginfo_t info = {0};
-	if (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+	if (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+	    info.si_pid == 0)
 		return -1;
 	return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
-}
-
-int oci_wait_pidfd(int pidfd, const struct driver_call *call)
-{
-	for (;;) {
-		struct pollfd fds[2] = {
-			{.fd = pidfd, .events = POLLIN},
-			{.fd = cancel_fd(call->cancel), .events = POLLIN},
-		};
-		uint64_t left = deadline_left_ms(call->deadline, POLL_MS);
-		if (left == 0)
-			return -ETIMEDOUT;
-		if (poll(fds, 2, (int)left) < 0 && errno != EINTR)
-			return -errno;
-		if (fds[1].revents)
-			return -ECANCELED;
-		if (fds[0].revents)
-			return 0;
-	}
 }
 
 int oci_wait(void *data, const struct driver_call *call, const char *id, struct driver_exit *ret,
@@ -170,7 +150,7 @@ int oci_wait(void *data, const struct driver_call *call, const char *id, struct 
 		uint64_t pid = 0;
 		(void)json_get_u64(before.raw, "pid", JSON_MAY, &pid, NULL);
 		AUTO_CLOSE int fd = pid > 0 && pid <= INT32_MAX ? pidfd_open((pid_t)pid, 0) : -1;
-		ret->exit_code = fd < 0 ? -1 : exit_code(fd);
+		ret->exit_code = fd < 0 ? -1 : oci_exit_code(fd);
 		return 0;
 	}
 	AUTO_CLOSE int fd = pidfd_open(before.pid, 0);
@@ -180,10 +160,10 @@ int oci_wait(void *data, const struct driver_call *call, const char *id, struct 
 	if (r < 0)
 		return r;
 	if (fd >= 0 && after.pid == before.pid)
-		r = oci_wait_pidfd(fd, call);
+		r = driver_poll(fd, POLLIN, call);
 	if (r < 0)
 		return driver_fail_set(error, r, "wait for container %s", id);
-	ret->exit_code = fd < 0 ? -1 : exit_code(fd);
+	ret->exit_code = fd < 0 ? -1 : oci_exit_code(fd);
 	return 0;
 }
 

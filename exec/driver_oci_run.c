@@ -179,7 +179,8 @@ static int line_make(struct line *line, const struct oci_conn *conn,
 }
 
 /* The table: stdio, what the container gets, and the log behind it. */
-static int table_make(const struct oci_command *command, int null, int log, int **ret, size_t *ret_n)
+static int table_make(const struct oci_command *command, int null, int log, int **ret,
+		      size_t *ret_n)
 {
 	size_t n = FIRST_PRESERVED_FD + command->n_preserve_fds + 1;
 	int *fds = calloc(n, sizeof(*fds));

@@ -132,14 +132,16 @@ static int open_index(const struct reader *reader, unsigned int index)
 static bool same_file(int a, int b)
 {
 	struct stat x, y;
-	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_ino == y.st_ino && x.st_dev == y.st_dev;
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_ino == y.st_ino &&
+	       x.st_dev == y.st_dev;
 }
 
 /*
  * Opens the files, the current one first. A file that is renamed meanwhile may be met twice, and
  * is then left out once; in this order none is missed.
  */
-static int open_all(const struct reader *reader, int fds[static LOGS_FILES_MAX], unsigned int *ret_n)
+static int open_all(const struct reader *reader, int fds[static LOGS_FILES_MAX],
+		    unsigned int *ret_n)
 {
 	unsigned int n = 0;
 	for (unsigned int i = 0; i < LOGS_FILES_MAX; i++) {

@@ -49,7 +49,7 @@ static int prepare_process(struct monitor *monitor, struct err *err)
 	(void)sigaddset(&set, SIGHUP);
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ||
-	    sigaction(SIGPIPE, &ignore, NULL) < 0 || sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+	    sigaction(SIGPIPE, &ignore, NULL) < 0 || pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
 		return err_set(err, -errno, "start the container's monitor");
 	monitor->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return monitor->signals < 0 ? err_set(err, -errno, "start the container's monitor") : 0;
@@ -161,6 +161,7 @@ static int create(struct monitor *monitor, const struct driver_call *call, struc
 	}
 	for (int i = 0; i < 3; i++)
 		cleanup_close(&fds[i]);
+	monitor->made = r == 0;
 	if (r == 0)
 		r = know_init(monitor, made.pid, error);
 	if (r == 0 && console) {
@@ -204,7 +205,8 @@ static int start(struct monitor *monitor, struct driver_error *error)
 		if (r == 0 && config->created)
 			r = config->created(config->data, monitor->init, error);
 		if (r == 0)
-			r = driver_start(config->conn, &call, container_id(config->container), error);
+			r = driver_start(config->conn, &call, container_id(config->container),
+					 error);
 	}
 	if (r == 0)
 		r = write_pidfile(monitor, error);
@@ -250,7 +252,7 @@ static void tell_failed(struct monitor *monitor, const struct driver_error *why)
 /* It was made, perhaps, but not started: nothing of it stays but the reason. */
 static void give_up(struct monitor *monitor, const struct driver_error *why)
 {
-	if (monitor->init > 0)
+	if (monitor->made)
 		delete(monitor);
 	struct driver_error error = {0};
 	monitor->state.finished_ns = now_ns();

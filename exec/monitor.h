@@ -68,7 +68,8 @@ struct monitor_config {
 	int (*created)(void *data, pid_t init, struct driver_error *error);
 	/*
 	 * When the container is over and deleted, also when it never started: unmounts, and
-	 * removes the container's directory when that is wanted (the lock is still held). A failure is logged.
+	 * removes the container's directory when that is wanted (the lock is still held). A failure
+	 * is logged.
 	 */
 	int (*cleanup)(void *data, int exit_code, struct err *err);
 	void *data;

@@ -186,7 +186,9 @@ static void on_message(struct monitor *monitor, struct client *client,
 			(void)console_resize(monitor->out, le16_get(data), le16_get(data + 2));
 		break;
 	case ATTACH_SIGNAL:
-		if (message->n == 1 && data[0] > 0 && data[0] < NSIG)
+		if (message->n == 1 && data[0] == SIGKILL)
+			kill_init(monitor);
+		else if (message->n == 1 && data[0] > 0 && data[0] < NSIG)
 			signal_init(monitor, data[0]);
 		break;
 	case ATTACH_STOP:
@@ -242,7 +244,7 @@ static nfds_t fill_poll(struct monitor *monitor, struct pollfd *fds, deadline_t 
 	fds[AT_PIDFD] = (struct pollfd){.fd = monitor->pidfd, .events = POLLIN};
 	fds[AT_LISTEN] = (struct pollfd){.fd = monitor->clients.listening, .events = POLLIN};
 	bool fed = monitor->input.len == 0;
-	/* Without input a terminal has nothing to tell here, and a pipe only that its reader left. */
+	/* Without input a terminal has nothing to tell, and a pipe only that its reader left. */
 	fds[AT_IN] = (struct pollfd){.fd = fed && monitor->config->tty ? -1 : monitor->in,
 				     .events = fed ? 0 : POLLOUT};
 	fds[AT_OUT] = (struct pollfd){.fd = full ? -1 : monitor->out, .events = POLLIN};

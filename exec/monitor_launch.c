@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -40,7 +40,7 @@ static void __attribute__((noreturn)) child_exec(const struct monitor_launch *la
 {
 	sigset_t none;
 	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 	(void)setsid();
 	if (child_place(places) == 0 && chdir("/") == 0)
 		(void)execveat(places->program, "", launch->argv, launch->envp, AT_EMPTY_PATH);
@@ -74,22 +74,8 @@ static int fork_monitor(const struct monitor_launch *launch, int theirs, pid_t *
 
 static int wait_message(int fd, const struct driver_call *call, struct attach_message *message)
 {
-	struct pollfd fds[2] = {
-		{.fd = fd, .events = POLLIN},
-		{.fd = cancel_fd(call->cancel), .events = POLLIN},
-	};
-	for (;;) {
-		uint64_t left = deadline_left_ms(call->deadline, INT_MAX);
-		if (left == 0)
-			return -ETIMEDOUT;
-		int n = poll(fds, 2, (int)left);
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0 && fds[1].revents)
-			return -ECANCELED;
-		if (n > 0)
-			return attach_receive(fd, message, deadline_in_ms(1));
-	}
+	int r = driver_poll(fd, POLLIN, call);
+	return r < 0 ? r : attach_receive(fd, message, call->deadline);
 }
 
 /* What the monitor says before the container runs. */

@@ -49,7 +49,7 @@ void clients_output(struct clients *clients, enum attach_word word, const void *
 /* The same message for all. */
 void clients_tell(struct clients *clients, enum attach_word word, const void *data, size_t n);
 
-/* Whether somebody's queue is full and not yet given up: the container has to wait. *next: until when. */
+/* Whether the container has to wait for somebody, whose queue is full; until *next at most. */
 bool clients_full(struct clients *clients, deadline_t *next);
 
 /* Frees those who are gone. */
@@ -66,11 +66,12 @@ struct monitor {
 	struct logs *logs;	 /* owned; NULL: none */
 	struct cgroup *cgroup;	 /* owned; NULL: not known */
 	int signals;		 /* owned: a signalfd */
+	bool made;		 /* the runtime knows the container */
 	pid_t init;
 	int pidfd;		 /* owned: of init */
 	int status;		 /* of waitpid(2), once init_over */
 	bool init_over;
-	int in, out, err;	 /* owned: the container's; in is out's copy with a terminal; -1: closed */
+	int in, out, err;	 /* owned: the container's, or a terminal twice; -1: closed */
 	struct buf input;	 /* waits for in */
 	bool input_end;		 /* in is closed after that */
 	deadline_t kill_at;	 /* SIGKILL then; 0: not asked to stop */

@@ -421,7 +421,8 @@ static void test_load(void **state)
 	assert_ok(driver_load(TINY, &module, &why), &why.err);
 	AUTO(driver_conn) struct driver_conn *conn = NULL;
 	struct driver_options options = {.address = "somewhere"};
-	assert_ok(driver_connect(driver_module_driver(module), &options, NULL, &conn, &why), &why.err);
+	const struct driver *driver = driver_module_driver(module);
+	assert_ok(driver_connect(driver, &options, NULL, &conn, &why), &why.err);
 	assert_string_equal(driver_info(conn)->address, "somewhere");
 	assert_ok(driver_start(conn, NULL, "one", &why), &why.err);
 	assert_err(driver_start(conn, NULL, "two", &why), -ENOENT, &why.err, "tiny knows no two");

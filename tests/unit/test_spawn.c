@@ -41,7 +41,7 @@ static void test_descriptors(void **state)
 	int a[2], b[2];
 	assert_int_equal(pipe2(a, O_CLOEXEC), 0);
 	assert_int_equal(pipe2(b, O_CLOEXEC), 0);
-	/* Given in an order that would overwrite one with the other: a[1] and b[1] are small numbers. */
+	/* In an order that would overwrite one with the other: a[1] and b[1] are small numbers. */
 	int fds[7] = {-1, -1, -1, b[1], a[1], -1, a[1]};
 	AUTO_FINISH(buf) struct buf out = buf_make(256);
 	struct err err = {0};
@@ -119,7 +119,8 @@ static void test_until_exit(void **state)
 	int status = -1;
 	/* What stays behind holds both pipes, out of the group. */
 	assert_ok(shell("setsid sleep 1000 & echo $!; echo late >&2",
-			(struct spawn){.until_exit = true, .errors = &errors}, &out, &status, &err), &err);
+			(struct spawn){.until_exit = true, .errors = &errors}, &out, &status, &err),
+		  &err);
 	assert_string_equal(buf_str(&errors), "late\n");
 	uint64_t pid;
 	out.data[out.len - 1] = '\0';
