@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/htab.h"
 #include "base/list.h"
@@ -122,7 +123,8 @@ static int apply_shared(const char *place, struct oci_config *config)
 {
 	static const char *const words[] = {"rbind", "nosuid", "noexec", "nodev", "rprivate"};
 	struct oci_mount *mount = run_find_mount(config, place);
-	if (!mount)
+	/* The host may have mounted none. */
+	if (!mount || access(place, F_OK) < 0)
 		return 0;
 	oci_mount_clear_options(mount);
 	int r = oci_mount_set_type(mount, "bind");

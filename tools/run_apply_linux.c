@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "base/num.h"
 #include "tools/run_apply.h"
+
+enum {
+	DEVICES_DEPTH_MAX = 4, /* directories below /dev */
+	DEVICES_MAX = 4096,
+};
 
 /* ---- namespaces ---- */
 
@@ -110,27 +117,71 @@ static int allow_device(const struct stat *st, const char *type, const char *acc
 	return 0;
 }
 
+static int add_device(const char *path, const struct stat *st, struct oci_linux *l)
+{
+	struct oci_linux_device *device = oci_linux_add_devices(l);
+	int r = device ? oci_linux_device_set_path(device, path) : -ENOMEM;
+	if (r == 0)
+		r = oci_linux_device_set_type(device, S_ISBLK(st->st_mode) ? "b" : "c");
+	if (r < 0)
+		return r;
+	oci_linux_device_set_major(device, major(st->st_rdev));
+	oci_linux_device_set_minor(device, minor(st->st_rdev));
+	oci_linux_device_set_file_mode(device, st->st_mode & 0777);
+	oci_linux_device_set_uid(device, st->st_uid);
+	oci_linux_device_set_gid(device, st->st_gid);
+	return 0;
+}
+
 static int apply_device(const struct run_device *d, struct oci_linux *l, struct err *err)
 {
 	struct stat st;
 	if (stat(d->path, &st) < 0)
 		return err_set(err, -errno, "--device: look at %s", d->path);
-	const char *type = S_ISBLK(st.st_mode) ? "b" : "c";
 	struct oci_linux_resources *resources = oci_linux_need_resources(l);
-	struct oci_linux_device *device = oci_linux_add_devices(l);
-	int r = device && resources ? oci_linux_device_set_path(device, d->destination) : -ENOMEM;
+	int r = resources ? add_device(d->destination, &st, l) : -ENOMEM;
 	if (r == 0)
-		r = oci_linux_device_set_type(device, type);
-	if (r == 0)
-		r = allow_device(&st, type, d->access, resources);
-	if (r < 0)
-		return err_set(err, r, "give the device %s", d->path);
-	oci_linux_device_set_major(device, major(st.st_rdev));
-	oci_linux_device_set_minor(device, minor(st.st_rdev));
-	oci_linux_device_set_file_mode(device, st.st_mode & 0777);
-	oci_linux_device_set_uid(device, st.st_uid);
-	oci_linux_device_set_gid(device, st.st_gid);
-	return 0;
+		r = allow_device(&st, S_ISBLK(st.st_mode) ? "b" : "c", d->access, resources);
+	return r < 0 ? err_set(err, r, "give the device %s", d->path) : 0;
+}
+
+/* Whether a file system or a terminal of the container's own is there. */
+static bool is_own_device(const char *path)
+{
+	static const char *const own[] = {"/dev/console", "/dev/fd",  "/dev/full", "/dev/mqueue",
+					  "/dev/null",	  "/dev/ptmx", "/dev/pts",  "/dev/random",
+					  "/dev/shm",	  "/dev/tty",  "/dev/urandom", "/dev/zero"};
+	for (size_t i = 0; i < ARRAY_LEN(own); i++)
+		if (strcmp(own[i], path) == 0)
+			return true;
+	return false;
+}
+
+/* The devices of a directory of the host; what cannot be looked at is nobody's to have. */
+static int apply_all_devices(const char *dir, unsigned int depth, struct oci_linux *l)
+{
+	DIR *d = depth > DEVICES_DEPTH_MAX ? NULL : opendir(dir);
+	struct dirent *entry;
+	int r = 0;
+	while (d && r == 0 && (entry = readdir(d))) { // NOLINT(concurrency-mt-unsafe): our own stream
+		AUTO_FREE char *path = NULL;
+		struct stat st;
+		if (entry->d_name[0] == '.')
+			continue;
+		if (asprintf(&path, "%s/%s", dir, entry->d_name) < 0) {
+			path = NULL;
+			r = -ENOMEM;
+		} else if (is_own_device(path) || lstat(path, &st) < 0) {
+			continue;
+		} else if (S_ISDIR(st.st_mode)) {
+			r = apply_all_devices(path, depth + 1, l);
+		} else if ((S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) && l->n_devices < DEVICES_MAX) {
+			r = add_device(path, &st, l);
+		}
+	}
+	if (d)
+		(void)closedir(d);
+	return r;
 }
 
 /* ---- masks and the rest ---- */
@@ -185,6 +236,8 @@ int run_apply_linux(const struct run_options *o, struct oci_config *config, stru
 		r = apply_sysctls(o, l);
 	if (r < 0)
 		return err_set(err, r, "write the container's configuration");
+	if (o->flags->privileged && apply_all_devices("/dev", 0, l) < 0)
+		return err_set(err, -ENOMEM, "give the host's devices");
 	for (size_t i = 0; i < o->n_devices && r == 0; i++)
 		r = apply_device(&o->devices[i], l, err);
 	return r;

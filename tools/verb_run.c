@@ -16,6 +16,7 @@
 #include "tools/mounting.h"
 #include "tools/run_bundle.h"
 #include "tools/run_image.h"
+#include "tools/run_spaces.h"
 #include "tools/text.h"
 #include "tools/verb.h"
 
@@ -324,6 +325,8 @@ static int run_verb_run(struct ctx *ctx, void *state, int argc, char **argv, str
 	int r = run_options_make(&s->flags, environ, &run.options, err);
 	if (r == 0)
 		r = attached_parse_keys(keys, &run.attached, err);
+	if (r == 0)
+		r = run_spaces_resolve(ctx, &run.options, err);
 	if (r == 0)
 		r = run_connect(&run, err);
 	if (r == 0)

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Namespaces of other containers, as `container:NAME` of --network, --pid and so on names them. */
+
+#include "tools/ctx.h"
+#include "tools/run_options.h"
+
+/*
+ * Puts the path of the namespace in the place of the container's name. -ENOENT: there is
+ * no such container; -ESRCH: it does not run. What a path means can change when
+ * that container ends before ours is made, as with any path.
+ */
+int run_spaces_resolve(struct ctx *ctx, struct run_options *options, struct err *err);
