@@ -3,12 +3,13 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -20,28 +21,6 @@ enum {
 	TTY_BYTES = 16 << 10,
 	TTY_START_MS = 30000, /* for the runtime to send the terminal */
 };
-
-/* The call, which waits for the command on a thread of its own. */
-struct calling {
-	struct driver_conn *conn;
-	const struct driver_exec *request;
-	const struct driver_call *call;
-	struct driver_executed *ret;
-	struct driver_error *error;
-	struct cancel *failed; /* fired when the call failed: no terminal will come */
-	int over_fd;	       /* readable when the call is over */
-	int result;
-};
-
-static void *calling_run(void *data)
-{
-	struct calling *c = data;
-	uint64_t one = 1;
-	c->result = driver_exec(c->conn, c->call, c->request, c->ret, c->error);
-	cancel_fire(c->failed);
-	(void)file_write(c->over_fd, &one, sizeof(one));
-	return NULL;
-}
 
 static void copy_size(int master)
 {
@@ -142,33 +121,52 @@ static void converse(int master, int over_fd, bool interactive)
 	(void)pthread_sigmask(SIG_SETMASK, &was, NULL);
 }
 
+/* How a process that the runtime left to us ended; we are its subreaper. */
+static int wait_for(pid_t pid, int *ret_code, struct err *err)
+{
+	siginfo_t info = {0};
+	while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0)
+		if (errno != EINTR)
+			return err_set(err, -errno, "wait for the command");
+	*ret_code = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+	return 0;
+}
+
+static int tty_converse(struct console *console, pid_t pid, bool interactive, int *ret_code,
+			struct err *err)
+{
+	struct driver_call call = {.deadline = deadline_in_ms(TTY_START_MS)};
+	AUTO_CLOSE int master = -1;
+	AUTO_CLOSE int pidfd = pidfd_open(pid, 0);
+	if (pidfd < 0)
+		return err_set(err, -errno, "watch the command");
+	int r = console_accept(console, &call, &master, err);
+	if (r < 0) {
+		(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+		(void)wait_for(pid, ret_code, NULL);
+		return r;
+	}
+	converse(master, pidfd, interactive);
+	return wait_for(pid, ret_code, err);
+}
+
 int exec_tty(struct driver_conn *conn, struct driver_exec *request, const char *dir,
 	     bool interactive, struct driver_executed *ret, struct driver_error *error)
 {
 	AUTO(console) struct console *console = NULL;
-	AUTO(cancel) struct cancel *failed = NULL;
-	AUTO_CLOSE int over_fd = eventfd(0, EFD_CLOEXEC);
-	AUTO_CLOSE int master = -1;
+	struct driver_executed started = {0};
 	struct err err = {0};
-	pthread_t thread;
-	int r = over_fd < 0 ? err_set(&err, -errno, "wait for the command") :
-			      console_create(dir, &console, &err);
-	if (r == 0)
-		r = cancel_create(&failed, &err);
+	int r = console_create(dir, &console, &err);
+	if (r == 0 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		r = err_set(&err, -errno, "become a subreaper");
 	if (r < 0)
 		return driver_fail_err(error, r, &err);
+	/* runc gives a terminal only to what it does not wait for; so we do. */
+	request->detach = true;
 	request->console_socket = console_path(console);
-	struct driver_call accepting = {.deadline = deadline_in_ms(TTY_START_MS), .cancel = failed};
-	struct calling calling = {.conn = conn, .request = request, .ret = ret, .error = error,
-				  .failed = failed, .over_fd = over_fd};
-	r = -pthread_create(&thread, NULL, calling_run, &calling);
-	if (r < 0) {
-		(void)err_set(&err, r, "wait for the command");
-		return driver_fail_err(error, r, &err);
-	}
-	/* When none comes the call has failed, and says why. */
-	if (console_accept(console, &accepting, &master, &err) == 0)
-		converse(master, over_fd, interactive);
-	(void)pthread_join(thread, NULL);
-	return calling.result;
+	r = driver_exec(conn, NULL, request, &started, error);
+	if (r < 0)
+		return r;
+	r = tty_converse(console, started.pid, interactive, &ret->exit_code, &err);
+	return r < 0 ? driver_fail_err(error, r, &err) : 0;
 }

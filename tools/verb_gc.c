@@ -3,8 +3,11 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/num.h"
 #include "fs/mount.h"
+#include "tools/containers.h"
 #include "tools/mounting.h"
 #include "tools/text.h"
 #include "tools/verb.h"
@@ -81,6 +84,45 @@ static int gc_mounts(struct ctx *ctx, struct gc_mounts *gc, struct err *err)
 	return r;
 }
 
+struct gc_containers {
+	struct ctx *ctx;
+	const struct gc_state *state;
+	uint64_t min_age_sec, removed;
+};
+
+/* Its monitor died, or what was to start one. */
+static bool gc_container_is_dead(const struct gc_containers *gc, const struct opened_container *o)
+{
+	enum container_phase phase = o->state.phase;
+	int64_t made = o->state.created_ns / (int64_t)NS_PER_SEC;
+	if (containers_is_live(o))
+		return false;
+	if (phase == CONTAINER_EXITED)
+		return o->record.remove || o->state.exit_code < 0;
+	if (phase == CONTAINER_CONFIGURED)
+		return made + (int64_t)gc->min_age_sec <= (int64_t)time(NULL);
+	return true;
+}
+
+static int gc_container(void *data, const struct opened_container *o)
+{
+	struct gc_containers *gc = data;
+	AUTO_FINISH(opened_container) struct opened_container again = {0};
+	struct err err = {0};
+	if (!gc_container_is_dead(gc, o))
+		return 0;
+	gc->removed++;
+	if (gc->state->dry_run)
+		return 0;
+	int r = containers_open(gc->ctx, container_id(o->container), &again, &err);
+	if (r == 0)
+		r = containers_remove(gc->ctx, &again, &err);
+	/* One that cannot be removed must not keep the others. */
+	if (r < 0 && r != -ENOENT)
+		log_warn("remove the container %s: %s", o->record.name, err_text(&err));
+	return 0;
+}
+
 static int gc_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
 	const struct gc_state *s = state;
@@ -94,14 +136,18 @@ static int gc_run(struct ctx *ctx, void *state, int argc, char **argv, struct er
 	(void)argc;
 	(void)argv;
 	struct gc_mounts mounts = {.state = s, .min_age_sec = options.min_age_sec, .err = err};
-	int r = gc_mounts(ctx, &mounts, err);
+	struct gc_containers containers = {.ctx = ctx, .state = s, .min_age_sec = options.min_age_sec};
+	/* First, since a container's mount is in the table, too. */
+	int r = containers_each(ctx, gc_container, &containers, err);
+	if (r == 0)
+		r = gc_mounts(ctx, &mounts, err);
 	if (r == 0)
 		r = ctx_store(ctx, &store, err);
 	if (r == 0)
 		r = store_gc(store, &options, &result, err);
 	if (r < 0)
 		return r;
-	result.removed_entries += mounts.removed;
+	result.removed_entries += mounts.removed + containers.removed;
 	if (ctx->json) {
 		AUTO_JSON json_t *json = json_pack("{s:I,s:I,s:b}", "removed",
 						   (json_int_t)result.removed_entries, "freed_bytes",
@@ -118,10 +164,10 @@ const struct verb verb_gc = {
 	.name = "gc",
 	.args = "",
 	.summary = "remove what nothing needs from the store",
-	.teach = "Removes leftovers of interrupted work and of mounts whose processes died, content that\n"
-		 "was put aside as wrong, layers of no image, and layer data past the budget; with --all\n"
-		 "also every image that is not mounted. What a mount uses stays, and what is missed later\n"
-		 "is fetched again.\n\n"
+	.teach = "Removes leftovers of interrupted work, of mounts whose processes died and of containers\n"
+		 "without a monitor, content that was put aside as wrong, layers of no image, and layer data\n"
+		 "past the budget; with --all also every image that is not mounted. What a mount uses stays,\n"
+		 "and what is missed later is fetched again.\n\n"
 		 "  sluice gc --all --dry-run",
 	.options = gc_options,
 	.state_size = sizeof(struct gc_state),
