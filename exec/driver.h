@@ -165,7 +165,8 @@ struct driver_exec {
 	const char *process;
 	size_t process_len;
 	int stdio[3];		    /* as in driver_create */
-	const char *console_socket; /* with "terminal": true */
+	/* With "terminal": true. runc gives one only to a program that it does not wait for: detach. */
+	const char *console_socket;
 	const int *preserve_fds;
 	size_t n_preserve_fds;
 	bool detach; /* do not wait for its end */

@@ -55,6 +55,7 @@ static const struct {
 	{"open executable: Permission denied", DRIVER_DENIED, true},
 	{"open executable: Operation not permitted", DRIVER_DENIED, true}, /* a directory */
 	{"open executable: No such file", DRIVER_NOT_FOUND, true},
+	{"cannot use console socket", DRIVER_UNSUPPORTED, false}, /* runc exec: not detached */
 	{"not supported", DRIVER_UNSUPPORTED, false},
 	{"unsupported", DRIVER_UNSUPPORTED, false},
 	{"Function not implemented", DRIVER_UNSUPPORTED, false},

@@ -105,6 +105,7 @@ static const struct {
 	{"open executable: Operation not permitted", DRIVER_DENIED, true},
 	{"cgroups in hybrid mode not supported, drop all controllers from cgroupv2",
 	 DRIVER_UNSUPPORTED, false},
+	{"cannot use console socket if runc will not detach or allocate tty", DRIVER_UNSUPPORTED, false},
 	{"realtime period not supported on cgroupv2", DRIVER_UNSUPPORTED, false},
 	{"invalid configuration: cannot use unified on cgroup v1", DRIVER_INVALID, false},
 	{"mount `proc` to `/proc`: Operation not permitted", DRIVER_DENIED, false},
