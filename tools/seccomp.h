@@ -23,5 +23,7 @@ int seccomp_check(struct ctx *ctx, const struct seccomp_options *options, int ar
 		  struct err *err);
 int seccomp_explain(struct ctx *ctx, const struct seccomp_options *options, const char *name,
 		    struct err *err);
+int seccomp_record(struct ctx *ctx, const struct seccomp_options *options, char **argv,
+		   struct err *err);
 int seccomp_diff(struct ctx *ctx, const struct seccomp_options *options, const char *a,
 		 const char *b, struct err *err);

@@ -73,6 +73,8 @@ static void seccomp_opts(void *state, struct opt *table)
 		{"native-only", 0, OPT_FLAG, NULL, "without its 32-bit architectures",
 		 &o->native_only},
 		{"arg", 0, OPT_LIST, "N=VALUE", "explain: with this argument (from 0)", &o->args},
+		{"output", 'o', OPT_TEXT, "FILE", "record: write the profile here", &o->output},
+		{"runtime", 0, OPT_TEXT, "PATH", "record: with this runtime", &o->runtime},
 		{"strict", 0, OPT_FLAG, NULL, "check: what is odd is an error", &o->strict},
 	};
 	memcpy(table, rows, sizeof(rows));
@@ -93,17 +95,19 @@ static int seccomp_run(struct ctx *ctx, void *state, int argc, char **argv, stru
 		return seccomp_explain(ctx, options, argv[1], err);
 	if (strcmp(what, "diff") == 0 && argc == 3)
 		return seccomp_diff(ctx, options, argv[1], argv[2], err);
+	if (strcmp(what, "record") == 0 && argc >= 2)
+		return seccomp_record(ctx, options, argv + 1, err);
 	if (strcmp(what, "default") == 0 && argc == 1)
 		return print_default(err);
 	return ctx_misuse(ctx, err_say(err, -EINVAL,
 				       "it is 'seccomp check [FILE…]', 'explain SYSCALL', "
-				       "'diff A B' or 'default'"));
+				       "'diff A B', 'record IMAGE [CMD…]' or 'default'"));
 }
 
 const struct verb verb_seccomp = {
 	.name = "seccomp",
-	.args = "check [FILE…] | explain SYSCALL | diff A B | default",
-	.summary = "check, explain and compare seccomp profiles",
+	.args = "check [FILE…] | explain SYSCALL | diff A B | record IMAGE [CMD…] | default",
+	.summary = "check, explain, compare and record seccomp profiles",
 	.teach = "Profiles are files in the dialects of Docker and of Podman; 'default' is the one "
 		 "that\n"
 		 "containers get when no other is asked for.\n\n"
@@ -115,10 +119,14 @@ const struct verb verb_seccomp = {
 		 "  explain   what a system call gets, by running the compiled filter, and why\n"
 		 "  diff      what two profiles do differently, also with each capability they "
 		 "name\n"
+		 "  record    run a command, unconfined, and print the smallest profile with which "
+		 "it\n"
+		 "            runs; its own output goes to standard error\n"
 		 "  default   print the default profile\n\n"
 		 "  sluice seccomp explain mount --cap sys_admin\n"
 		 "  sluice seccomp explain socket --arg 0=40 --profile my.json\n"
-		 "  sluice seccomp diff default my.json",
+		 "  sluice seccomp diff default my.json\n"
+		 "  sluice seccomp record -- alpine ls -l / > ls.json",
 	.options = seccomp_opts,
 	.state_size = sizeof(struct seccomp_options),
 	.min_words = 1,

@@ -116,6 +116,7 @@ def test_explain_of_another_architecture():
     (("explain", "open", "--cap", "root"), "there is no capability 'root'"),
     (("explain", "open", "--arch", "z80"), "there is no architecture 'z80'"),
     (("explain",), "it is 'seccomp check [FILE…]', 'explain SYSCALL'"),
+    (("record",), "it is 'seccomp check [FILE…]', 'explain SYSCALL'"),
     (("forget",), "it is 'seccomp check [FILE…]', 'explain SYSCALL'")])
 def test_misuse(arguments, words):
     status, said, wrong = seccomp(*arguments)

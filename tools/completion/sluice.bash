@@ -40,7 +40,7 @@ _sluice_options() {
 	gc) printf '%s' "--all --dry-run --min-age" ;;
 	fsck) printf '%s' "--repair --deep" ;;
 	spec) printf '%s' "--kind --runtime" ;;
-	seccomp) printf '%s' "--profile --cap --arch --native-only --arg --strict" ;;
+	seccomp) printf '%s' "--profile --cap --arch --native-only --arg --output --runtime --strict" ;;
 	esac
 }
 
@@ -52,7 +52,7 @@ _sluice_plain() {
 		case ${COMP_WORDS[i]} in
 		--store | --budget | --platform | --authfile | --creds | --hosts-dir | --cert-dir | --timeout | \
 			--read-timeout | --format | --log-level | --fs | --upper | --options | -o | --crashes | \
-			--min-age | --kind | --profile | --cap | --arch | --arg | \
+			--min-age | --kind | --profile | --cap | --arch | --arg | --output | \
 			--name | --detach-keys | --pull | --runtime | --cidfile | --pidfile | \
 			--stop-signal | --stop-timeout | --entrypoint | --workdir | -w | --user | -u | \
 			--group-add | --env | -e | --env-file | --label | --annotation | --preserve-fds | \
@@ -71,7 +71,7 @@ _sluice_plain() {
 _sluice_value() {
 	case $1 in
 	--store | --upper | --hosts-dir | --cert-dir) compopt -o dirnames ;;
-	--authfile | --profile) compopt -o default ;;
+	--authfile | --profile | --output) compopt -o default ;;
 	--arch) words="amd64 arm64 riscv64 s390x mips64 mipsel64" ;;
 	--platform) words="linux/amd64 linux/arm64 linux/arm/v7 linux/386 linux/riscv64" ;;
 	--format) words="json" ;;
@@ -112,8 +112,8 @@ _sluice() {
 			umount:1) words=$(_sluice_mounted) ;;
 			stat:1) words=$(_sluice_mounted) && compopt -o dirnames ;;
 			index:1) words="build push show" ;;
-			seccomp:1) words="check explain diff default" ;;
-			seccomp:*) [ "${plain[1]}" = explain ] || compopt -o default ;;
+			seccomp:1) words="check explain diff record default" ;;
+			seccomp:*) [[ ${plain[1]} == @(explain|record) ]] || compopt -o default ;;
 			spec:1) words="convert features new validate" ;;
 			spec:2) [ "${plain[1]}" != validate ] || compopt -o default ;;
 			esac
