@@ -67,7 +67,7 @@ int overlay_claim(const char *upper, int *ret_lock, struct err *err)
 }
 
 int overlay_mount(const char *lower, const char *upper, const char *dir, unsigned long flags,
-		  const char *source, struct err *err)
+		  enum overlay_upper kind, const char *source, struct err *err)
 {
 	AUTO_CLOSE int base = -1;
 	AUTO_CLOSE int upper_fd = -1;
@@ -88,11 +88,17 @@ int overlay_mount(const char *lower, const char *upper, const char *dir, unsigne
 		return r;
 
 	/* Names in an option string would need their colons and commas escaped; numbers do not. */
-	char options[128];
-	(void)snprintf(options, sizeof(options),
-		       "lowerdir=/proc/self/fd/%d,upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d",
-		       lower_fd, upper_fd, work_fd);
-	if (mount(source, dir, "overlay", flags, options) < 0)
+	char options[160];
+	int n = snprintf(options, sizeof(options),
+			 "lowerdir=/proc/self/fd/%d,upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d",
+			 lower_fd, upper_fd, work_fd);
+	if (kind == OVERLAY_THROWN)
+		(void)snprintf(options + n, sizeof(options) - (size_t)n, ",volatile");
+	if (mount(source, dir, "overlay", flags, options) == 0)
+		return 0;
+	options[n] = '\0';
+	if (kind != OVERLAY_THROWN || errno != EINVAL ||
+	    mount(source, dir, "overlay", flags, options) < 0)
 		return err_set(err, -errno, "mount a writable overlay (upper %s) on %s", upper, dir);
 	return 0;
 }

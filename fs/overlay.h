@@ -16,11 +16,18 @@
  */
 int overlay_claim(const char *upper, int *ret_lock, struct err *err);
 
+/* What becomes of an upper when the mount ends. */
+enum overlay_upper {
+	OVERLAY_KEPT,	/* it is mounted again: the kernel syncs it to the disk at the unmount, and when asked to */
+	OVERLAY_THROWN, /* it is removed: nothing is synced, by the container's fsync(2) neither */
+};
+
 /*
  * Mounts the overlay on dir; upper is made if need be. Once it is mounted it
  * holds the lower file system by itself: lower may be detached. -EPERM for who
  * may not mount (ordinary users), -EINVAL for an upper on a file system that
- * cannot be one (another overlay, NFS, FAT).
+ * cannot be one (another overlay, NFS, FAT). Before Linux 5.10 every upper is
+ * synced.
  */
 int overlay_mount(const char *lower, const char *upper, const char *dir, unsigned long flags,
-		  const char *source, struct err *err);
+		  enum overlay_upper kind, const char *source, struct err *err);

@@ -79,7 +79,8 @@ static int image_hold(struct ctx *ctx, const struct mtable_entry *entry, int ent
 	if (r < 0)
 		return r;
 	/* A container's programs may be setuid; whether that works is the runtime's to say. */
-	if (words_add_text(&words, "-o", "suid") < 0 || words_add(&words, entry->id) < 0)
+	if (words_add_text(&words, "-o", "suid") < 0 ||
+	    words_add(&words, "--thrown") < 0 || words_add(&words, entry->id) < 0)
 		return err_set(err, -ENOMEM, "start the holder");
 	return mounting_hold(&words, entry_fd, err);
 }

@@ -23,7 +23,7 @@ enum { HOLD_PREDECESSOR_MS = 10000 }; /* until a dead holder has let go of the m
 
 struct hold_state {
 	uint64_t adopt; /* the server of a holder that died; 0: a new mount */
-	bool foreground, fallback;
+	bool foreground, fallback, thrown;
 	uint64_t crashes;
 	struct opt_list options;
 };
@@ -38,6 +38,8 @@ static void hold_options(void *state, struct opt *table)
 				&s->adopt};
 	table[4] = (struct opt){"fallback", 0, OPT_FLAG, NULL, "FUSE when EROFS cannot be mounted",
 				&s->fallback};
+	table[5] = (struct opt){"thrown", 0, OPT_FLAG, NULL, "the upper is removed after the mount",
+				&s->thrown};
 }
 
 struct hold {
@@ -48,6 +50,7 @@ struct hold {
 	struct ctx *ctx;	      /* borrowed */
 	char *lower;		      /* owned; where FUSE is mounted */
 	char *middle;		      /* owned; where EROFS is, below an overlay */
+	bool thrown;		      /* the upper is removed after the mount */
 	bool lower_is_own;	      /* something else is what the user sees */
 	bool presented;		      /* and it is mounted */
 	bool refused;		      /* the kernel did not mount it */
@@ -104,7 +107,9 @@ static int hold_present(struct hold *h, struct err *err)
 	if (r < 0 || !h->entry.upper)
 		return r;
 	r = overlay_mount(below, h->entry.upper, h->entry.dir,
-			  h->options.flags & ~(unsigned long)MS_RDONLY, h->entry.image, err);
+			  h->options.flags & ~(unsigned long)MS_RDONLY,
+			  h->thrown || h->entry.own_upper ? OVERLAY_THROWN : OVERLAY_KEPT,
+			  h->entry.image, err);
 	int undone = mount_undo(below, true, r < 0 ? NULL : err);
 	return r < 0 ? r : undone;
 }
@@ -261,7 +266,8 @@ static void hold_clean(struct hold *h, struct ctx *ctx)
 static int hold_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
 	const struct hold_state *s = state;
-	AUTO_FINISH(hold) struct hold h = {.ctx = ctx, .entry_fd = -1, .lock_fd = -1, .upper_fd = -1};
+	AUTO_FINISH(hold) struct hold h = {.ctx = ctx, .entry_fd = -1, .lock_fd = -1,
+					  .upper_fd = -1, .thrown = s->thrown};
 	(void)argc;
 	int r = hold_start(&h, ctx, s, argv[0], err);
 	bool started = r == 0;

@@ -128,7 +128,7 @@ static int run_mount_dir(const char *dir, const char *upper, const char *rootfs,
 	AUTO_FREE char *lower = realpath(dir, NULL);
 	if (!lower)
 		return err_set(err, -errno, "--rootfs: find %s", dir);
-	return overlay_mount(lower, upper, rootfs, 0, dir, err);
+	return overlay_mount(lower, upper, rootfs, 0, OVERLAY_THROWN, dir, err);
 }
 
 static int run_mount(struct run *run, const char *image, struct err *err)
