@@ -79,7 +79,7 @@ def test_record(containers, tmp_path):
     flags = profile(tmp_path, recorded)
     again = containers(*SCRIPT, flags=[*flags, "--hostname", "here"], check=False)
     assert (again.stdout, again.returncode) == ("2\nhere\n", 3)
-    assert containers("kill", "-0", "1", flags=flags, check=False).returncode == 1
+    assert containers("id", "-u").stdout == "0\n" != containers("id", "-u", flags=flags).stdout
     rule["names"] = [name for name in rule["names"] if not name.startswith("mkdir")]
     less = containers(*SCRIPT, flags=profile(tmp_path, recorded), check=False)
     assert "2\n" not in less.stdout and "Function not implemented" in less.stderr
