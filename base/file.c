@@ -262,7 +262,8 @@ int commit_fd(const struct commit *c)
 
 int commit_finish(struct commit *c, enum commit_mode mode, struct err *err)
 {
-	if (fsync(c->fd) < 0)
+	bool sync = mode != COMMIT_LIVE;
+	if (sync && fsync(c->fd) < 0)
 		return err_set(err, -errno, "write %s to disk", c->name);
 	unsigned int flags = mode == COMMIT_KEEP ? RENAME_NOREPLACE : 0;
 	if (renameat2(c->dirfd, c->temporary, c->dirfd, c->name, flags) < 0) {
@@ -271,7 +272,7 @@ int commit_finish(struct commit *c, enum commit_mode mode, struct err *err)
 		return err_set(err, -errno, "rename to %s", c->name);
 	}
 	c->temporary[0] = '\0';
-	if (fsync(c->dirfd) < 0)
+	if (sync && fsync(c->dirfd) < 0)
 		return err_set(err, -errno, "write the directory of %s to disk", c->name);
 	return 0;
 }

@@ -49,6 +49,12 @@ struct commit;
 enum commit_mode {
 	COMMIT_REPLACE, /* the new content takes the place of the old */
 	COMMIT_KEEP,	/* the old content stays; not an error (content-addressed names) */
+	/*
+	 * As COMMIT_REPLACE, but nothing waits for the disk. Readers still see the old content or
+	 * the new one; a power cut may leave the name with neither. For what says nothing after a
+	 * boot: mounts and containers that live, whose starts would wait for others' writes.
+	 */
+	COMMIT_LIVE,
 };
 
 /* Opens a temporary file in dirfd (duplicated) for `name`. The caller destroys the commit. */
@@ -57,7 +63,7 @@ int commit_create(int dirfd, const char *name, struct commit **ret, struct err *
 /* The descriptor to write to; borrowed, closed with the commit. */
 int commit_fd(const struct commit *commit);
 
-/* fsync, rename, fsync of the directory. Afterwards the commit can only be destroyed. */
+/* fsync, rename, fsync of the directory, as the mode says. Afterwards the commit can only be destroyed. */
 int commit_finish(struct commit *commit, enum commit_mode mode, struct err *err);
 
 /* Removes the temporary file unless it was finished. Accepts NULL. */

@@ -249,7 +249,7 @@ int container_state_write(const struct container *container, const struct contai
 	AUTO_FREE char *text = json ? json_dumps(json, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
 	if (!text)
 		return err_set(err, -ENOMEM, "write the state of container %s", container->id);
-	int r = file_commit(container->dirfd, CONTAINER_STATE, text, strlen(text), COMMIT_REPLACE,
+	int r = file_commit(container->dirfd, CONTAINER_STATE, text, strlen(text), COMMIT_LIVE,
 			    err);
 	return r < 0 ? err_prefix(err, r, "write the state of container %s", container->id) : 0;
 }

@@ -40,7 +40,7 @@ int mtable_save(int entry_fd, const struct mtable_entry *entry, struct err *err)
 	AUTO_FREE char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 	if (!text)
 		return err_set(err, -ENOMEM, "note a mount of %s", entry->dir);
-	return file_commit(entry_fd, "mount.json", text, strlen(text), COMMIT_REPLACE, err);
+	return file_commit(entry_fd, "mount.json", text, strlen(text), COMMIT_LIVE, err);
 }
 
 static int entry_parse(const json_t *json, struct mtable_entry *e, struct err *err)

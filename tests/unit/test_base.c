@@ -125,6 +125,8 @@ static void test_commit(void **state)
 	assert_ok(file_commit(fd, "a", "one", 3, COMMIT_REPLACE, &err), &err);
 	assert_ok(file_commit(fd, "a", "two", 3, COMMIT_REPLACE, &err), &err);
 	assert_ok(file_commit(fd, "a", "three", 5, COMMIT_KEEP, &err), &err);
+	assert_ok(file_commit(fd, "c", "three", 5, COMMIT_LIVE, &err), &err);
+	assert_ok(file_commit(fd, "c", "four", 4, COMMIT_LIVE, &err), &err);
 	assert_ok(file_slurp(fd, "a", &buf, &err), &err);
 	assert_string_equal(buf_str(&buf), "two");
 
@@ -137,8 +139,9 @@ static void test_commit(void **state)
 
 	buf = (buf_finish(&buf), buf_make(2));
 	assert_err(file_slurp(fd, "a", &buf, &err), -E2BIG, &err, "limit of 2 bytes");
-	/* Nothing temporary stays behind: removing "a" empties the directory. */
+	/* Nothing temporary stays behind: removing these empties the directory. */
 	assert_int_equal(unlinkat(fd, "a", 0), 0);
+	assert_int_equal(unlinkat(fd, "c", 0), 0);
 	assert_int_equal(rmdir(dir), 0);
 }
 
