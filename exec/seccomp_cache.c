@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exec/seccomp_cache.h"
 
-#include <endian.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include "base/digest.h"
@@ -28,6 +30,8 @@ enum {
 	AT_RELEASE = 16,
 	AT_DIGEST = AT_RELEASE + RELEASE_BYTES,
 	HEADER_BYTES = AT_DIGEST + SHA256_BYTES,
+	NAME_LEN = 2 * SHA256_BYTES,
+	LISTED_MAX = 4 * SECCOMP_CACHE_FILES_MAX,
 	FILE_MAX = HEADER_BYTES + SECCOMP_BPF_BYTES_MAX,
 };
 
@@ -99,6 +103,52 @@ static bool is_good(const struct buf *file, const struct entry *entry, bool big_
 	       seccomp_bpf_check(&bpf, NULL) == 0;
 }
 
+struct kept {
+	char name[DIGEST_STR_MAX];
+	struct timespec made;
+};
+
+static int by_age(const void *a, const void *b)
+{
+	const struct kept *x = a, *y = b;
+	if (x->made.tv_sec != y->made.tv_sec)
+		return x->made.tv_sec < y->made.tv_sec ? -1 : 1;
+	return (x->made.tv_nsec > y->made.tv_nsec) - (x->made.tv_nsec < y->made.tv_nsec);
+}
+
+static size_t list_kept(DIR *dir, struct kept *list, size_t max)
+{
+	size_t n = 0;
+	for (const struct dirent *entry = readdir(dir); entry && n < max; entry = readdir(dir)) {
+		struct stat st;
+		size_t len = strlen(entry->d_name);
+		if (len != NAME_LEN || strspn(entry->d_name, "0123456789abcdef") != len ||
+		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		memcpy(list[n].name, entry->d_name, len + 1);
+		list[n++].made = st.st_mtim;
+	}
+	return n;
+}
+
+/* Of too many files, the older half goes: each can be made again. Best effort. */
+static void make_room(int dirfd)
+{
+	AUTO_FREE struct kept *list = calloc(LISTED_MAX, sizeof(*list));
+	AUTO_CLOSE int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (dir)
+		(void)steal_fd(&fd);
+	size_t n = dir && list ? list_kept(dir, list, LISTED_MAX) : 0;
+	if (dir)
+		(void)closedir(dir);
+	if (n < SECCOMP_CACHE_FILES_MAX)
+		return;
+	qsort(list, n, sizeof(*list), by_age);
+	for (size_t i = 0; i < n / 2; i++)
+		(void)unlinkat(dirfd, list[i].name, 0);
+}
+
 static int keep(int dirfd, const struct entry *entry, const struct buf *code, struct err *err)
 {
 	AUTO_FINISH(buf) struct buf file = buf_make(FILE_MAX);
@@ -114,6 +164,7 @@ static int keep(int dirfd, const struct entry *entry, const struct buf *code, st
 		r = buf_append(&file, code->data, code->len);
 	if (r < 0)
 		return err_set(err, r, "keep a compiled seccomp filter");
+	make_room(dirfd);
 	return file_commit(dirfd, entry->name, file.data, file.len, COMMIT_REPLACE, err);
 }
 
@@ -132,8 +183,7 @@ int seccomp_cache_get(int dirfd, const struct seccomp_profile *profile,
 {
 	AUTO(seccomp_filter) struct seccomp_filter *filter = NULL;
 	AUTO_FINISH(buf)
-	struct buf file = buf_make(FILE_MAX),
-		   code = buf_make(SECCOMP_BPF_BYTES_MAX);
+	struct buf file = buf_make(FILE_MAX), code = buf_make(SECCOMP_BPF_BYTES_MAX);
 	struct entry entry = {0};
 	struct err why = {0};
 	int r = seccomp_resolve(profile, target, &filter, err);

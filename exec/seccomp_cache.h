@@ -16,6 +16,9 @@
 #include "base/err.h"
 #include "exec/seccomp_resolve.h"
 
+/* With so many files in it, a cache loses the older half. */
+enum { SECCOMP_CACHE_FILES_MAX = 256 };
+
 /*
  * Appends the compiled filter of a profile that is not disabled to out. With dirfd −1
  * nothing is kept. A program for the host's own architecture has been loaded into this

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -238,12 +239,69 @@ static void test_cache(void **state)
 	assert_ok(tree_remove(AT_FDCWD, "seccomp-cache.test", &err), &err);
 }
 
+static size_t count_files(void)
+{
+	size_t n = 0;
+	DIR *dir = opendir("seccomp-cache.test");
+	assert_non_null(dir);
+	for (const struct dirent *entry = readdir(dir); entry; entry = readdir(dir))
+		n += entry->d_name[0] != '.';
+	(void)closedir(dir);
+	return n;
+}
+
+/* A file that is not whole, or not for this kernel, is made again; what is old goes. */
+static void test_cache_damage(void **state)
+{
+	(void)state;
+	AUTO(seccomp_profile) struct seccomp_profile *profile = parse(small);
+	AUTO_CLOSE int dir = open_dir("seccomp-cache.test");
+	struct seccomp_target target;
+	struct err err = {0};
+	assert_ok(seccomp_target_of_host(&target, &err), &err);
+	/* In the magic, the length, the kernel's release, the digest and the program. */
+	static const off_t places[] = {0, 12, 16, 90, 150};
+	char path[512] = "";
+	for (size_t i = 0; i <= ARRAY_LEN(places); i++) {
+		AUTO_FINISH(buf) struct buf out = buf_make(SECCOMP_BPF_BYTES_MAX);
+		bool hit = false;
+		char byte = 0;
+		assert_ok(seccomp_cache_get(dir, profile, &target, &out, &hit, &err), &err);
+		assert_false(hit);
+		assert_int_equal(count_files(), 1);
+		DIR *list = opendir("seccomp-cache.test");
+		assert_non_null(list);
+		for (const struct dirent *e = readdir(list); e; e = readdir(list))
+			if (e->d_name[0] != '.')
+				(void)snprintf(path, sizeof(path), "seccomp-cache.test/%s", e->d_name);
+		(void)closedir(list);
+		if (i == ARRAY_LEN(places))
+			break;
+		AUTO_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC);
+		assert_int_equal(pread(fd, &byte, 1, places[i]), 1);
+		byte ^= 1;
+		assert_int_equal(pwrite(fd, &byte, 1, places[i]), 1);
+	}
+	for (unsigned int i = 0; i < SECCOMP_CACHE_FILES_MAX; i++) {
+		char name[65];
+		(void)snprintf(name, sizeof(name), "%064x", i);
+		AUTO_CLOSE int fd = openat(dir, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		assert_true(fd >= 0);
+	}
+	AUTO_FINISH(buf) struct buf out = buf_make(SECCOMP_BPF_BYTES_MAX);
+	target.caps = 1;
+	assert_ok(seccomp_cache_get(dir, profile, &target, &out, NULL, &err), &err);
+	assert_int_equal(count_files(), SECCOMP_CACHE_FILES_MAX / 2 + 2);
+	assert_ok(tree_remove(AT_FDCWD, "seccomp-cache.test", &err), &err);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_verdicts),     cmocka_unit_test(test_interpreter),
 		cmocka_unit_test(test_bad_programs), cmocka_unit_test(test_trial),
 		cmocka_unit_test(test_cache),
+		cmocka_unit_test(test_cache_damage),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
