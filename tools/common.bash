@@ -9,7 +9,7 @@ export LC_ALL=C.UTF-8
 BUILD_PACKAGES=(
 	gcc libc6-dev meson ninja-build pkg-config python3 scdoc fuse3 ca-certificates
 	libcurl4-openssl-dev libfuse3-dev libisal-dev libjansson-dev libseccomp-dev libssl-dev
-	libzstd-dev zlib1g-dev
+	libyaml-dev libzstd-dev zlib1g-dev
 )
 
 say() {
