@@ -4,7 +4,10 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <string.h>
+
+#include "base/num.h"
 
 static const char library[] = "libcurl.so.4";
 enum { VERSION_MIN = 0x075400 };
@@ -14,25 +17,25 @@ static struct curl_api functions;
 static struct err failure;
 static pthread_once_t loaded = PTHREAD_ONCE_INIT;
 
-static int find(void *handle, const char *name, void *ret, size_t size)
-{
-	void *function = dlsym(handle, name);
-	if (!function)
-		return err_say(&failure, -ELIBACC, "load %s: it has no %s()", library, name);
-	memcpy(ret, &function, size); /* ISO C knows no cast from an object to a function */
-	return 0;
-}
+static const struct {
+	const char *name;
+	size_t at; /* in struct curl_api */
+} wanted[] = {
+#define WANTED(member, function) {#function, offsetof(struct curl_api, member)},
+	CURL_API_FUNCTIONS(WANTED)
+#undef WANTED
+};
 
 static int find_all(void *handle)
 {
-	int r = 0;
-#define FIND(member, function)                                              \
-	if (r == 0)                                                         \
-		r = find(handle, #function, &functions.member, sizeof(void *));
-	CURL_API_FUNCTIONS(FIND)
-#undef FIND
-	if (r < 0)
-		return r;
+	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+		void *function = dlsym(handle, wanted[i].name);
+		if (!function)
+			return err_say(&failure, -ELIBACC, "load %s: it has no %s()", library,
+				       wanted[i].name);
+		/* ISO C knows no cast from an object to a function. */
+		memcpy((char *)&functions + wanted[i].at, &function, sizeof(function));
+	}
 	const curl_version_info_data *info = functions.version_info(CURLVERSION_FIRST);
 	if (info->version_num < VERSION_MIN)
 		return err_say(&failure, -ELIBACC, "load %s: its version %s is older than 7.84",
@@ -45,7 +48,7 @@ static void load(void)
 	void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
 	if (!handle)
 		(void)err_say(&failure, -ELIBACC, "load %s, which requests to a registry need: %s",
-			      library, dlerror());
+			      library, dlerror()); /* NOLINT(concurrency-mt-unsafe): a thread has its own */
 	else if (find_all(handle) < 0)
 		(void)dlclose(handle);
 }
