@@ -19,7 +19,8 @@
 enum {
 	NUMBERS_MAX = 8192, /* of a table of system calls; MIPS begins at 4000 */
 	MESSAGE_MAX = 64 << 10,
-	POLL_FIXED = 2, /* the socket, the end */
+	MESSAGE_SECONDS_MAX = 5, /* from the connection to its message */
+	POLL_FIXED = 2,		 /* the socket, the end */
 };
 
 /* runc needs them between loading a filter and handing its listener over. */
@@ -270,6 +271,9 @@ static int take_listener(struct seccomp_recorder *recorder, struct err *err)
 				 .msg_controllen = sizeof(control)};
 	if (fd < 0 || !text)
 		return err_set(err, fd < 0 ? -errno : -ENOMEM, "accept the runtime");
+	const struct timeval patience = {.tv_sec = MESSAGE_SECONDS_MAX};
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0)
+		return err_set(err, -errno, "accept the runtime");
 	ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return err_set(err, -errno, "hear the runtime");
@@ -302,7 +306,7 @@ static int serve_listeners(struct seccomp_recorder *recorder, const struct pollf
 	return r;
 }
 
-int seccomp_recorder_serve(struct seccomp_recorder *recorder, int stop_fd, struct err *err)
+static int serve(struct seccomp_recorder *recorder, int stop_fd, struct err *err)
 {
 	struct pollfd polled[POLL_FIXED + SECCOMP_LISTENERS_MAX];
 	for (;;) {
@@ -325,4 +329,15 @@ int seccomp_recorder_serve(struct seccomp_recorder *recorder, int stop_fd, struc
 		if (r < 0 || (polled[0].revents & POLLIN))
 			return r;
 	}
+}
+
+int seccomp_recorder_serve(struct seccomp_recorder *recorder, int stop_fd, struct err *err)
+{
+	int r = serve(recorder, stop_fd, err);
+	/* Whoever waits for an answer that will not come gets ENOSYS now. */
+	for (size_t i = 0; r < 0 && i < recorder->n_listeners; i++)
+		(void)close(recorder->listeners[i]);
+	if (r < 0)
+		recorder->n_listeners = 0;
+	return r;
 }

@@ -36,7 +36,8 @@ int seccomp_recorder_profile(const struct seccomp_recorder *recorder, struct buf
 
 /*
  * Takes listeners and lets calls go on until stop_fd can be read. One thread at a time.
- * -ECOMM for a listener that is none; -E2BIG for too many; the errors of poll(2).
+ * -ECOMM when what connects sends no listener; -E2BIG for too many; the errors of poll(2).
+ * After a failure all listeners are closed: what waits in a call gets ENOSYS.
  */
 int seccomp_recorder_serve(struct seccomp_recorder *recorder, int stop_fd, struct err *err);
 
