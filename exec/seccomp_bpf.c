@@ -139,7 +139,7 @@ static void compute(struct machine *m, const struct sock_filter *insn)
 		m->a *= v;
 		break;
 	case BPF_DIV:
-		m->a /= v; /* not 0: see seccomp_bpf_run() and is_sound() */
+		m->a = v ? m->a / v : 0; /* never 0: is_sound(), seccomp_bpf_run() */
 		break;
 	case BPF_AND:
 		m->a &= v;

@@ -119,7 +119,8 @@ static int by_age(const void *a, const void *b)
 static size_t list_kept(DIR *dir, struct kept *list, size_t max)
 {
 	size_t n = 0;
-	for (const struct dirent *entry = readdir(dir); entry && n < max; entry = readdir(dir)) {
+	const struct dirent *entry = NULL;
+	while (n < max && (entry = readdir(dir))) { // NOLINT(concurrency-mt-unsafe): our own stream
 		struct stat st;
 		size_t len = strlen(entry->d_name);
 		if (len != NAME_LEN || strspn(entry->d_name, "0123456789abcdef") != len ||

@@ -39,7 +39,7 @@ int seccomp_reader_fail(const struct seccomp_reader *reader, const struct oci_pa
 	size_t line = 0, column = 0;
 	va_list ap;
 	va_start(ap, fmt);
-	(void)vsnprintf(message, sizeof(message), fmt, ap);
+	(void)vsnprintf(message, sizeof(message), fmt, ap); // NOLINT(clang-analyzer-valist.Uninitialized)
 	va_end(ap);
 	oci_place(reader->text, reader->n, path, &line, &column);
 	return err_say(reader->err, r, "%s: line %zu, column %zu: %s: %s", reader->what, line,

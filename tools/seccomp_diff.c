@@ -215,7 +215,7 @@ int seccomp_diff(struct ctx *ctx, const struct seccomp_options *options, const c
 		r = seccomp_options_profile(a, &first, err);
 	if (r == 0)
 		r = seccomp_options_profile(b, &second, err);
-	if (r < 0)
+	if (r < 0 || !first || !second)
 		return r;
 	AUTO_FINISH(diff)
 	struct diff diff = {.profiles = {first, second}, .list = list, .err = err};
