@@ -13,6 +13,8 @@
 
 const char *const cdi_default_dirs[] = {"/etc/cdi", "/var/run/cdi", NULL};
 
+#define GPU_KIND "nvidia.com/gpu"
+
 enum {
 	PLACES_MAX = 700, /* bytes that say where was searched */
 	BROKEN_SAID = 2,  /* files that cannot be read, in one sentence */
@@ -301,12 +303,11 @@ int cdi_apply(const struct cdi *cdi, const char *const *names, struct oci_config
 
 static const char *gpu_kind(const struct cdi *cdi)
 {
-	static const char usual[] = "nvidia.com/gpu";
 	const char *first = NULL;
 	for (const struct cdi_file *f = cdi->files; f; f = f->next) {
 		const char *kind = f->spec ? cdi_spec_kind(f->spec) : "";
 		const char *slash = strchr(kind, '/');
-		if (strcmp(kind, usual) == 0)
+		if (strcmp(kind, GPU_KIND) == 0)
 			return kind;
 		if (slash && strcmp(slash, "/gpu") == 0 && (!first || strcmp(kind, first) < 0))
 			first = kind;
@@ -356,38 +357,45 @@ static int add_listed(char ***list, const char *kind, const char *devices, size_
 	return r;
 }
 
-int cdi_gpus(const struct cdi *cdi, const char *value, char ***ret, struct err *err)
+static int gpus_list(const char *kind, const char *value, char ***list)
 {
 	static const char device[] = "device=", count[] = "count=";
-	AUTO_FINISH(buf) struct buf where = buf_make(PLACES_MAX);
-	const char *kind = gpu_kind(cdi), *words = value;
 	size_t len = strlen(value);
 	uint64_t n = 0;
-	char **list = NULL;
-	int r = -EINVAL;
-	if (!kind)
-		return err_say(err, -ENOENT,
-			       "--gpus %s: no CDI file is of the kind nvidia.com/gpu or of another "
-			       "that ends in /gpu; searched %s",
-			       value, places(cdi, &where));
-	if (len >= 2 && words[0] == '"' && words[len - 1] == '"') {
-		words++;
+	if (len >= 2 && value[0] == '"' && value[len - 1] == '"') {
+		value++;
 		len -= 2;
 	}
-	const char *number = strncmp(words, count, strlen(count)) == 0 ? words + strlen(count) : words;
-	if (strcmp(number, "all") == 0)
-		r = add_listed(&list, kind, "all", strlen("all"));
-	else if (u64_parse(number, CDI_GPUS_MAX, &n) == 0 && n > 0)
-		r = add_counted(&list, kind, n);
-	else if (strncmp(words, device, strlen(device)) == 0)
-		r = add_listed(&list, kind, words + strlen(device), len - strlen(device));
-	if (r == 0) {
+	if (strncmp(value, device, strlen(device)) == 0)
+		return add_listed(list, kind, value + strlen(device), len - strlen(device));
+	if (strncmp(value, count, strlen(count)) == 0)
+		value += strlen(count);
+	if (strcmp(value, "all") == 0)
+		return add_listed(list, kind, "all", strlen("all"));
+	return u64_parse(value, CDI_GPUS_MAX, &n) == 0 && n > 0 ? add_counted(list, kind, n)
+								  : -EINVAL;
+}
+
+int cdi_gpus(const struct cdi *cdi, const char *value, char ***ret, struct err *err)
+{
+	AUTO_FINISH(buf) struct buf where = buf_make(PLACES_MAX);
+	const char *kind = gpu_kind(cdi);
+	char **list = NULL;
+	int r = gpus_list(kind ? kind : GPU_KIND, value, &list);
+	if (r == 0 && kind) {
 		*ret = list;
 		return 0;
 	}
 	cdi_names_free(list);
+	if (r == 0)
+		return err_say(err, -ENOENT,
+			       "--gpus %s: no CDI file is of the kind " GPU_KIND " or of another "
+			       "that ends in /gpu; searched %s",
+			       value, places(cdi, &where));
 	if (r == -ENOMEM)
 		return err_set(err, r, "--gpus %s", value);
-	return err_say(err, r, "--gpus %s is neither all, nor a number from 1 to %d, nor device=A,B",
+	return err_say(err, -EINVAL,
+		       "--gpus does not take '%s': it wants all, a number from 1 to %d, or device= "
+		       "and the names that /etc/cdi gives them",
 		       value, CDI_GPUS_MAX);
 }

@@ -21,6 +21,7 @@
 #include "exec/user.h"
 #include "tools/containers.h"
 #include "tools/run_apply.h"
+#include "tools/run_devices.h"
 #include "tools/run_parse.h"
 
 enum { STATUS_OURS = 125 };
@@ -318,6 +319,8 @@ static int make_config(struct making *m, struct run_record *record, struct err *
 		r = convert_user(&m->user, m->config, err);
 	if (r == 0)
 		r = defaults_env(m->config, m->user.home, err);
+	if (r == 0)
+		r = run_devices(m->o, m->config, err);
 	if (r == 0)
 		r = preserve_fds(m, err);
 	if (r == 0)

@@ -69,6 +69,7 @@ static struct opt *flags_files(struct run_flags *f, struct opt *table)
 		{"device", 0, OPT_MANY, "PATH[:PATH][:rwm]|CDI", "give a device of the host", &f->device},
 		{"gpus", 0, OPT_MANY, "all|NUMBER|device=ID", "give GPUs, as --device nvidia.com/gpu=…",
 		 &f->gpus},
+		{"cdi-spec-dir", 0, OPT_MANY, "DIR", "look for CDI files here", &f->cdi_spec_dir},
 	};
 	return flags_add(table, rows, ARRAY_LEN(rows));
 }
@@ -132,7 +133,7 @@ void run_flags_finish(struct run_flags *f)
 		&f->group_add, &f->env, &f->env_file, &f->label, &f->annotation, &f->volume,
 		&f->mount, &f->tmpfs, &f->uidmap, &f->gidmap, &f->publish, &f->add_host, &f->dns,
 		&f->cap_add, &f->cap_drop, &f->security_opt, &f->sysctl, &f->ulimit, &f->device,
-		&f->gpus,
+		&f->gpus, &f->cdi_spec_dir,
 	};
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		opt_many_finish(lists[i]);

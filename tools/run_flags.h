@@ -32,7 +32,7 @@ struct run_flags {
 	/* What it may use. */
 	const char *memory, *memory_swap, *cpus, *cpu_shares, *cpuset_cpus, *pids_limit,
 		*oom_score_adj;
-	struct opt_many ulimit, device, gpus;
+	struct opt_many ulimit, device, gpus, cdi_spec_dir;
 };
 
 enum { RUN_FLAGS = 61 };

@@ -174,25 +174,6 @@ static int make_process(struct run_options *o, char *const *env, struct err *err
 	return r;
 }
 
-static int make_gpus(struct run_options *o, const char *text, struct err *err)
-{
-	const char *name = strncmp(text, "device=", 7) == 0 ? text + 7 : text;
-	AUTO_FREE char *copy = strdup(name);
-	char *rest = copy;
-	int r = copy ? 0 : -ENOMEM;
-	for (char *word; r == 0 && (word = strsep(&rest, ",")) != NULL;) {
-		AUTO_FREE char *cdi = NULL;
-		if (word[0] == '\0' || word[strcspn(word, "=/ ")] != '\0')
-			return err_say(err, -EINVAL,
-				       "--gpus does not take '%s': it wants all, or device= and the names "
-				       "that /etc/cdi gives them", text);
-		if (asprintf(&cdi, "nvidia.com/gpu=%s", word) < 0)
-			cdi = NULL;
-		r = cdi ? words_take(&o->cdi, steal_ptr(&cdi)) : -ENOMEM;
-	}
-	return r < 0 ? err_set(err, r, "take --gpus") : 0;
-}
-
 static int make_devices(struct run_options *o, struct err *err)
 {
 	const struct run_flags *f = o->flags;
@@ -207,8 +188,6 @@ static int make_devices(struct run_options *o, struct err *err)
 		if (r == 0 && !run_is_cdi(f->device.items[i]))
 			o->n_devices++;
 	}
-	for (size_t i = 0; i < f->gpus.count && r == 0; i++)
-		r = make_gpus(o, f->gpus.items[i], err);
 	return r;
 }
 

@@ -87,7 +87,7 @@ struct run_options {
 	size_t n_mounts;
 	struct run_device *devices;
 	size_t n_devices;
-	struct words cdi; /* vendor/class=name */
+	struct words cdi; /* vendor/class=name, of --device */
 	struct run_port *ports;
 	size_t n_ports;
 	struct run_limit *limits;

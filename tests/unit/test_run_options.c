@@ -154,19 +154,18 @@ static void volumes_and_mounts(void **state)
 	parsed_finish(&p);
 }
 
-static void devices_and_gpus(void **state)
+static void devices(void **state)
 {
 	struct parsed p;
 	(void)state;
 	PARSE(&p, "--device", "/dev/null:/dev/nothing:r", "--device", "/dev/zero:rw", "--device",
-	      "vendor.com/net=nic0", "--gpus", "all", "--gpus", "device=0,2", "image");
+	      "vendor.com/net=nic0", "--device", "nvidia.com/gpu=all", "image");
 	assert_int_equal(p.options.n_devices, 2);
 	assert_string_equal(p.options.devices[0].destination, "/dev/nothing");
 	assert_string_equal(p.options.devices[0].access, "r");
 	assert_string_equal(p.options.devices[1].destination, "/dev/zero");
 	assert_string_equal(p.options.devices[1].access, "rw");
-	static const char *const want[] = {"vendor.com/net=nic0", "nvidia.com/gpu=all",
-					   "nvidia.com/gpu=0", "nvidia.com/gpu=2"};
+	static const char *const want[] = {"vendor.com/net=nic0", "nvidia.com/gpu=all"};
 	assert_int_equal(p.options.cdi.count, ARRAY_LEN(want));
 	for (size_t i = 0; i < ARRAY_LEN(want); i++)
 		assert_string_equal(p.options.cdi.items[i], want[i]);
@@ -291,7 +290,6 @@ static const char *const refused[][3] = {
 	{"--device", "/dev/null:x:y:z", "does not take"},
 	{"--device", "/dev/nothing-here", "No such file or directory"},
 	{"--device", "/tmp", "is not a device"},
-	{"--gpus", "a/b", "--gpus does not take 'a/b'"},
 	{"--publish", "x", "[[IP:]PORT:]PORT"},
 	{"--publish", "1-3:1-2", "[[IP:]PORT:]PORT"},
 	{"--publish", "80/icmp", "[[IP:]PORT:]PORT"},
@@ -367,7 +365,7 @@ int main(void)
 		cmocka_unit_test_teardown(environment_is_passed_on, free_kept),
 		cmocka_unit_test_teardown(environment_files_come_first, free_kept),
 		cmocka_unit_test_teardown(volumes_and_mounts, free_kept),
-		cmocka_unit_test_teardown(devices_and_gpus, free_kept),
+		cmocka_unit_test_teardown(devices, free_kept),
 		cmocka_unit_test_teardown(ports, free_kept),
 		cmocka_unit_test_teardown(resources, free_kept),
 		cmocka_unit_test_teardown(namespaces_and_security, free_kept),

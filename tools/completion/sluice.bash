@@ -10,7 +10,7 @@ _sluice_common="--store --budget --platform --plain-http --offline --no-index --
 _sluice_run="--name --rm --detach --interactive --tty --detach-keys --init --pull --rootfs --runtime
 	--cidfile --pidfile --stop-signal --stop-timeout --timeout --dry-run --entrypoint --workdir
 	--user --group-add --env --env-file --label --annotation --preserve-fds --volume --mount
-	--tmpfs --read-only --shm-size --device --gpus --network --publish --add-host --dns --hostname
+	--tmpfs --read-only --shm-size --device --gpus --cdi-spec-dir --network --publish --add-host --dns --hostname
 	--pid --ipc --uts --cgroupns --userns --uidmap --gidmap --cgroup-parent --cap-add --cap-drop
 	--privileged --security-opt --sysctl --memory --memory-swap --cpus --cpu-shares --cpuset-cpus
 	--pids-limit --ulimit --oom-score-adj"
@@ -56,7 +56,7 @@ _sluice_plain() {
 			--name | --detach-keys | --pull | --runtime | --cidfile | --pidfile | \
 			--stop-signal | --stop-timeout | --entrypoint | --workdir | -w | --user | -u | \
 			--group-add | --env | -e | --env-file | --label | --annotation | --preserve-fds | \
-			--volume | -v | --mount | --tmpfs | --shm-size | --device | --gpus | --network | \
+			--volume | -v | --mount | --tmpfs | --shm-size | --device | --gpus | --cdi-spec-dir | --network | \
 			--publish | -p | --add-host | --dns | --hostname | --pid | --ipc | --uts | \
 			--cgroupns | --userns | --uidmap | --gidmap | --cgroup-parent | --cap-add | \
 			--cap-drop | --security-opt | --sysctl | --memory | -m | --memory-swap | --cpus | \
@@ -83,7 +83,7 @@ _sluice_value() {
 	--budget | --creds | --timeout | --read-timeout | --crashes | --min-age | --cap | --arg | \
 		--name | --detach-keys | --stop-signal | --stop-timeout | --entrypoint | --user | \
 		-u | --group-add | --env | -e | --label | --annotation | --preserve-fds | \
-		--mount | --tmpfs | --shm-size | --device | --gpus | --network | --publish | -p | \
+		--mount | --tmpfs | --shm-size | --device | --gpus | --cdi-spec-dir | --network | --publish | -p | \
 		--add-host | --dns | --hostname | --pid | --ipc | --uts | --cgroupns | --userns | \
 		--uidmap | --gidmap | --cgroup-parent | --cap-add | --cap-drop | --security-opt | \
 		--sysctl | --memory | -m | --memory-swap | --cpus | --cpu-shares | -c | \
