@@ -48,6 +48,9 @@ static int find_runtime(const struct driver_options *options, char **ret,
 			struct driver_error *error)
 {
 	const char *address = options->address;
+	if (address && address[0] == '\0')
+		return driver_fail(error, DRIVER_INVALID, NULL,
+				   "find a container runtime: its name is empty");
 	if (address && strchr(address, '/')) {
 		if (address[0] != '/')
 			return driver_fail(error, DRIVER_INVALID, NULL,

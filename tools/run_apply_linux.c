@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/num.h"
 #include "tools/run_apply.h"
@@ -24,6 +29,20 @@ static void namespace_drop(struct oci_linux *l, const char *type)
 			oci_linux_remove_namespaces(l, i - 1);
 }
 
+/* A runtime that is given something else says nothing that helps. */
+static int check_namespace(const char *path, const char *type, int kind, struct err *err)
+{
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(err, -errno, "open the %s namespace %s", type, path);
+	int found = ioctl(fd, NS_GET_NSTYPE);
+	if (found < 0)
+		return err_say(err, -EINVAL, "%s is not a namespace's file", path);
+	if (found != kind)
+		return err_say(err, -EINVAL, "%s is a namespace, but not a %s namespace", path, type);
+	return 0;
+}
+
 static int apply_namespace(const struct run_ns *ns, const char *type, struct oci_linux *l)
 {
 	if (ns->kind == RUN_NS_DEFAULT)
@@ -38,19 +57,27 @@ static int apply_namespace(const struct run_ns *ns, const char *type, struct oci
 	return r;
 }
 
-static int apply_namespaces(const struct run_options *o, struct oci_linux *l)
+static int apply_namespaces(const struct run_options *o, struct oci_linux *l, struct err *err)
 {
 	const struct {
 		const struct run_ns *ns;
 		const char *type;
+		int kind;
 	} spaces[] = {
-		{&o->network, "network"}, {&o->pid, "pid"},	  {&o->ipc, "ipc"},
-		{&o->uts, "uts"},	  {&o->cgroup, "cgroup"}, {&o->user, "user"},
+		{&o->network, "network", CLONE_NEWNET}, {&o->pid, "pid", CLONE_NEWPID},
+		{&o->ipc, "ipc", CLONE_NEWIPC},		{&o->uts, "uts", CLONE_NEWUTS},
+		{&o->cgroup, "cgroup", CLONE_NEWCGROUP}, {&o->user, "user", CLONE_NEWUSER},
 	};
-	int r = 0;
-	for (size_t i = 0; i < ARRAY_LEN(spaces) && r == 0; i++)
-		r = apply_namespace(spaces[i].ns, spaces[i].type, l);
-	return r;
+	for (size_t i = 0; i < ARRAY_LEN(spaces); i++) {
+		const struct run_ns *ns = spaces[i].ns;
+		int r = ns->kind != RUN_NS_PATH ? 0 :
+			check_namespace(ns->value, spaces[i].type, spaces[i].kind, err);
+		if (r == 0 && apply_namespace(ns, spaces[i].type, l) < 0)
+			r = err_set(err, -ENOMEM, "write the container's configuration");
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 /* ---- resources ---- */
@@ -227,9 +254,12 @@ static int apply_sysctls(const struct run_options *o, struct oci_linux *l)
 int run_apply_linux(const struct run_options *o, struct oci_config *config, struct err *err)
 {
 	struct oci_linux *l = oci_config_need_linux(config);
-	int r = l ? apply_namespaces(o, l) : -ENOMEM;
-	if (r == 0)
-		r = apply_resources(o, l);
+	if (!l)
+		return err_set(err, -ENOMEM, "write the container's configuration");
+	int r = apply_namespaces(o, l, err);
+	if (r < 0)
+		return r;
+	r = apply_resources(o, l);
 	if (r == 0)
 		r = apply_masks(o, l);
 	if (r == 0)

@@ -191,6 +191,28 @@ static int make_devices(struct run_options *o, struct err *err)
 	return r;
 }
 
+static int compare_mounts(const void *a, const void *b)
+{
+	const struct run_mount *const *x = a, *const *y = b;
+	return strcmp((*x)->destination, (*y)->destination);
+}
+
+/* Two mounts at one place: one of them would never be seen. */
+static int check_places(const struct run_options *o, struct err *err)
+{
+	AUTO_FREE const struct run_mount **mounts = calloc(o->n_mounts + 1, sizeof(*mounts));
+	if (!mounts)
+		return err_set(err, -ENOMEM, "take the mounts");
+	for (size_t i = 0; i < o->n_mounts; i++)
+		mounts[i] = &o->mounts[i];
+	qsort(mounts, o->n_mounts, sizeof(struct run_mount *), compare_mounts);
+	for (size_t i = 1; i < o->n_mounts; i++)
+		if (compare_mounts(&mounts[i - 1], &mounts[i]) == 0)
+			return err_say(err, -EINVAL, "two mounts are asked for at %s: leave one out",
+				       mounts[i]->destination);
+	return 0;
+}
+
 static int make_files(struct run_options *o, struct err *err)
 {
 	typedef int (*parse_fn)(const char *text, struct run_mount *ret, struct err *err);
@@ -211,6 +233,8 @@ static int make_files(struct run_options *o, struct err *err)
 			r = kinds[k].parse(kinds[k].many->items[i], &o->mounts[o->n_mounts], err);
 			o->n_mounts += r == 0;
 		}
+	if (r == 0)
+		r = check_places(o, err);
 	if (r == 0 && o->flags->shm_size)
 		r = run_parse_size("shm-size", o->flags->shm_size, false, &shm, err);
 	o->shm_size = (uint64_t)shm;
@@ -346,10 +370,8 @@ static int make_resources(struct run_options *o, struct err *err)
 		r = run_parse_i64("pids-limit", f->pids_limit, -1, INT32_MAX, &o->pids, err);
 	if (r == 0 && f->oom_score_adj)
 		r = run_parse_i64("oom-score-adj", f->oom_score_adj, -1000, 1000, &adjust, err);
-	if (r == 0 && f->cpuset_cpus &&
-	    (!f->cpuset_cpus[0] || f->cpuset_cpus[strspn(f->cpuset_cpus, "0123456789,-")] != '\0'))
-		r = err_say(err, -EINVAL, "--cpuset-cpus does not take '%s': it wants processors, say 0-2,4",
-			    f->cpuset_cpus);
+	if (r == 0 && f->cpuset_cpus)
+		r = run_check_cpuset(f->cpuset_cpus, err);
 	o->has_cpu = f->cpus != NULL;
 	o->has_shares = f->cpu_shares != NULL;
 	o->has_pids = f->pids_limit != NULL;

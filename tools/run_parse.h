@@ -40,6 +40,12 @@ int run_parse_ns(const char *flag, const char *text, bool network, struct run_ns
 /* 1.5 of --cpus, as microseconds in RUN_CPU_PERIOD. */
 int run_parse_cpus(const char *text, int64_t *ret, struct err *err);
 
+/*
+ * A list of --cpuset-cpus, "0-2,4", all of which have to be online: in runtimes'
+ * mouths this is a number out of range.
+ */
+int run_check_cpuset(const char *text, struct err *err);
+
 /* A whole number with a sign, between min and max. */
 int run_parse_i64(const char *flag, const char *text, int64_t min, int64_t max, int64_t *ret,
 		  struct err *err);

@@ -47,6 +47,9 @@ static int set_destination(const char *flag, const char *text, struct run_mount 
 			       flag, text);
 	free(m->destination);
 	m->destination = strdup(text);
+	/* "/x/" is "/x". */
+	for (size_t n = m->destination ? strlen(text) : 0; n > 1 && text[n - 1] == '/'; n--)
+		m->destination[n - 1] = '\0';
 	return m->destination ? 0 : err_set(err, -ENOMEM, "take --%s", flag);
 }
 
@@ -61,6 +64,20 @@ static int set_source(const char *flag, const char *text, struct run_mount *m, s
 	m->source = realpath(text, NULL);
 	if (!m->source)
 		return err_set(err, -errno, "--%s: find %s", flag, text);
+	return 0;
+}
+
+/* The second of what cannot be had together. */
+static int check_opposites(const char *flag, const struct run_mount *m, struct err *err)
+{
+	static const char *const opposites[][2] = {
+		{"ro", "rw"}, {"suid", "nosuid"}, {"dev", "nodev"}, {"exec", "noexec"},
+		{"bind", "rbind"}, {"atime", "noatime"}, {"sync", "async"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(opposites); i++)
+		if (has_word(&m->options, opposites[i][0]) && has_word(&m->options, opposites[i][1]))
+			return err_say(err, -EINVAL, "--%s: '%s' and '%s' exclude each other", flag,
+				       opposites[i][0], opposites[i][1]);
 	return 0;
 }
 
@@ -88,14 +105,17 @@ static int bind_finish(const char *flag, struct run_mount *m, struct err *err)
 		"private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable",
 		"runbindable",
 	};
-	bool propagation = false;
+	size_t n = 0;
 	for (size_t i = 0; i < m->options.count; i++)
-		propagation = propagation ||
-			      is_one_of(m->options.items[i], propagations, ARRAY_LEN(propagations));
-	int r = 0;
+		n += is_one_of(m->options.items[i], propagations, ARRAY_LEN(propagations));
+	if (n > 1)
+		return err_say(err, -EINVAL, "--%s takes one word about propagation, not %zu", flag, n);
+	int r = check_opposites(flag, m, err);
+	if (r < 0)
+		return r;
 	if (!has_word(&m->options, "bind") && !has_word(&m->options, "rbind"))
 		r = words_add(&m->options, "rbind");
-	if (r == 0 && !propagation)
+	if (r == 0 && n == 0)
 		r = words_add(&m->options, "rprivate");
 	if (r == 0 && !has_word(&m->options, "ro") && !has_word(&m->options, "rw"))
 		r = words_add(&m->options, "rw");
@@ -131,7 +151,21 @@ int run_parse_volume(const char *text, struct run_mount *ret, struct err *err)
 	return 0;
 }
 
-/* An option of a tmpfs, which the kernel or the runtime checks further. */
+/* What the kernel takes for the value: "64m", "50%" for a size, "1777" for a mode. */
+static bool is_tmpfs_value(const char *word, const char *value)
+{
+	bool mode = strncmp(word, "mode=", 5) == 0;
+	bool id = strncmp(word, "uid=", 4) == 0 || strncmp(word, "gid=", 4) == 0;
+	size_t n = strspn(value, mode ? "01234567" : "0123456789");
+	if (n == 0 || n > 19)
+		return false;
+	if (value[n] == '\0')
+		return true;
+	const char *units = mode || id ? "" : strncmp(word, "size=", 5) == 0 ? "kKmMgG%" : "kKmMgG";
+	return strchr(units, value[n]) && value[n + 1] == '\0';
+}
+
+/* An option of a tmpfs. */
 static int tmpfs_option(const char *flag, const char *word, struct run_mount *m, struct err *err)
 {
 	static const char *const plain[] = {
@@ -142,7 +176,8 @@ static int tmpfs_option(const char *flag, const char *word, struct run_mount *m,
 	static const char *const valued[] = {"size=", "mode=", "uid=", "gid=", "nr_inodes="};
 	bool known = is_one_of(word, plain, ARRAY_LEN(plain));
 	for (size_t i = 0; i < ARRAY_LEN(valued) && !known; i++)
-		known = strncmp(word, valued[i], strlen(valued[i])) == 0;
+		known = strncmp(word, valued[i], strlen(valued[i])) == 0 &&
+			is_tmpfs_value(word, word + strlen(valued[i]));
 	if (!known)
 		return err_say(err, -EINVAL, "--%s does not take the option '%s'", flag, word);
 	if (strcmp(word, "notmpcopyup") == 0)
@@ -156,7 +191,9 @@ static int tmpfs_finish(const char *flag, struct run_mount *m, struct err *err)
 	static const char *const defaults[][2] = {
 		{"nosuid", "suid"}, {"nodev", "dev"}, {"noexec", "exec"}, {"rprivate", "private"},
 	};
-	int r = 0;
+	int r = check_opposites(flag, m, err);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < ARRAY_LEN(defaults) && r == 0; i++)
 		if (!has_word(&m->options, defaults[i][0]) && !has_word(&m->options, defaults[i][1]))
 			r = words_add(&m->options, defaults[i][0]);
