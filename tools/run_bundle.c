@@ -24,7 +24,7 @@
 #include "tools/run_devices.h"
 #include "tools/run_parse.h"
 
-enum { STATUS_OURS = 125 };
+enum { STATUS_OURS = 125, STATUS_CANNOT_RUN = 126 };
 
 #define INIT_PLACE "/dev/init"
 
@@ -90,6 +90,8 @@ static int find_user(struct making *m, struct err *err)
 	int r = user_find(m->root, f->user ? f->user : m->spec.user, &m->user, err);
 	for (size_t i = 0; i < f->group_add.count && r == 0; i++)
 		r = user_add_group(m->root, &m->user, f->group_add.items[i], err);
+	if (r < 0)
+		m->bundle->exit_status = STATUS_CANNOT_RUN;
 	return r;
 }
 
@@ -296,7 +298,12 @@ static int furnish(struct making *m, struct err *err)
 {
 	struct rootfs_owner owner = {.uid = m->user.uid, .gid = m->user.gid, .mode = 0755};
 	int r = skeleton_mounts(m->root, m->config, err);
-	return r < 0 ? r : skeleton_cwd(m->root, m->config, &owner, err);
+	if (r < 0)
+		return r;
+	r = skeleton_cwd(m->root, m->config, &owner, err);
+	if (r < 0)
+		m->bundle->exit_status = STATUS_CANNOT_RUN;
+	return r;
 }
 
 static int make_config(struct making *m, struct run_record *record, struct err *err)

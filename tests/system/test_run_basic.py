@@ -52,7 +52,7 @@ def test_bad_flags(containers):
     containers.refuses("--memory", "lots", containers.small, status=125, part="--memory")
     containers.refuses("--nonesuch", containers.small, status=125, part="no option --nonesuch")
     containers.refuses(status=125, part="usage is sluice run")
-    containers.refuses("-u", "nobody-here", containers.small, "id", status=125, part="nobody-here")
+    containers.refuses("-u", "nobody-here", containers.small, "id", status=126, part="nobody-here")
     containers.refuses("--runtime", "/nonesuch/crun", containers.small, status=125, part="/nonesuch/crun")
     containers.refuses("--cap-add", "FLY", containers.small, status=125, part="--cap-add")
     containers.refuses("oci:/nonesuch", status=125, part="/nonesuch")
