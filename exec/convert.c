@@ -54,7 +54,7 @@ static int check_platform(const struct image_spec *image, const char *asked, str
 
 /* ---- annotations ---- */
 
-static bool is_foreign(const char *key)
+bool convert_is_foreign(const char *key)
 {
 	for (size_t i = 0; i < ARRAY_LEN(foreign); i++)
 		if (strncmp(key, foreign[i], strlen(foreign[i])) == 0)
@@ -93,7 +93,7 @@ static int convert_annotations(const struct image_spec *image, struct oci_config
 	for (size_t i = 0; i < image->n_labels && r == 0; i++) {
 		const struct image_label *label = &image->labels[i];
 		/* The runtime-spec knows no empty key. */
-		if (label->key[0] != '\0' && !is_foreign(label->key))
+		if (label->key[0] != '\0' && !convert_is_foreign(label->key))
 			r = oci_config_put_annotations(config, label->key, label->value);
 	}
 	return r;

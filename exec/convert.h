@@ -14,6 +14,8 @@
  * label with such a key is left out, without a word.
  */
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "exec/image_spec.h"
 #include "exec/spec/oci.h"
@@ -50,3 +52,6 @@ int convert_image(const struct image_spec *image, const struct convert_options *
  * -ENOMEM.
  */
 int convert_user(const struct user *user, struct oci_config *config, struct err *err);
+
+/* Whether some runtime acts upon annotations with this key: no label may become one. */
+bool convert_is_foreign(const char *key);

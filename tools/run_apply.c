@@ -9,6 +9,7 @@
 #include "base/htab.h"
 #include "base/list.h"
 #include "base/num.h"
+#include "exec/convert.h"
 
 enum { TERMINAL_OPTION_MAX = 64 };
 
@@ -216,9 +217,25 @@ static int apply_pairs(const struct words *pairs, struct oci_config *config)
 	return r;
 }
 
+/* Labels describe; what changes how a container runs has to be asked for as such. */
+static int check_labels(const struct words *labels, struct err *err)
+{
+	for (size_t i = 0; i < labels->count; i++) {
+		const char *label = labels->items[i];
+		if (convert_is_foreign(label))
+			return err_say(err, -EINVAL,
+				       "--label %.*s: runtimes act upon that as an annotation: if that is "
+				       "meant, use --annotation", (int)strcspn(label, "="), label);
+	}
+	return 0;
+}
+
 int run_apply(const struct run_options *options, struct oci_config *config, struct err *err)
 {
-	int r = apply_process(options, config);
+	int r = check_labels(&options->labels, err);
+	if (r < 0)
+		return r;
+	r = apply_process(options, config);
 	if (r == 0)
 		r = apply_mounts(options, config);
 	if (r == 0)
