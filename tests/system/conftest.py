@@ -229,14 +229,24 @@ def small_image(tmp_path_factory):
     return runkit.image(tmp_path_factory.mktemp("small") / "layout")
 
 
-@pytest.fixture(params=runkit.RUNTIMES)
-def containers(request, sluice, small_image):
-    """`sluice run` and its kin on one runtime; no container and no cgroup may stay."""
-    if shutil.which(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
+def _containers(runtime, sluice, image):
+    if shutil.which(runtime) is None:
+        pytest.skip(f"{runtime} is not installed")
     before = runkit.cgroups()
-    kit = runkit.Containers(sluice, request.param, small_image)
+    kit = runkit.Containers(sluice, runtime, image)
     yield kit
     kit.finish()
     assert not kit.remains()
     run.wait_until(lambda: not runkit.cgroups() - before, GONE_SECONDS_MAX, "cgroups to go")
+
+
+@pytest.fixture(params=runkit.RUNTIMES)
+def containers(request, sluice, small_image):
+    """`sluice run` and its kin on one runtime; no container and no cgroup may stay."""
+    yield from _containers(request.param, sluice, small_image)
+
+
+@pytest.fixture
+def any_runtime(sluice, small_image):
+    """The same where no runtime has a say in it."""
+    yield from _containers(runkit.RUNTIMES[0], sluice, small_image)
