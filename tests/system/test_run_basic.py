@@ -147,7 +147,8 @@ def test_identity_and_process_files(containers, tmp_path):
     identity = containers.detached("sleep", "100", flags=["--cidfile", files[0], "--pidfile", files[1]])
     assert files[0].read_text() == identity
     pid = int(files[1].read_text())
-    assert b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    # It was started, and may be on its way to its program yet.
+    run.wait_until(lambda: b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes(), 10, "the program")
     containers.refuses("--cidfile", files[0], containers.small, "true", status=125, part="exists")
     containers.verb("rm", "-f", identity)
 
