@@ -66,6 +66,19 @@ int overlay_claim(const char *upper, int *ret_lock, struct err *err)
 	return 0;
 }
 
+/*
+ * In a user namespace the marks of an overlay are user.* xattrs; the others need privileges over
+ * the whole machine (since Linux 5.11).
+ */
+static bool overlay_needs_user_xattrs(int upper)
+{
+	static const char name[] = "trusted.sluice.probe";
+	if (fsetxattr(upper, name, "", 0, 0) < 0)
+		return errno == EPERM;
+	(void)fremovexattr(upper, name);
+	return false;
+}
+
 int overlay_mount(const char *lower, const char *upper, const char *dir, unsigned long flags,
 		  enum overlay_upper kind, const char *source, struct err *err)
 {
@@ -90,8 +103,9 @@ int overlay_mount(const char *lower, const char *upper, const char *dir, unsigne
 	/* Names in an option string would need their colons and commas escaped; numbers do not. */
 	char options[160];
 	int n = snprintf(options, sizeof(options),
-			 "lowerdir=/proc/self/fd/%d,upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d",
-			 lower_fd, upper_fd, work_fd);
+			 "lowerdir=/proc/self/fd/%d,upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d%s",
+			 lower_fd, upper_fd, work_fd,
+			 overlay_needs_user_xattrs(upper_fd) ? ",userxattr" : "");
 	if (kind == OVERLAY_THROWN)
 		(void)snprintf(options + n, sizeof(options) - (size_t)n, ",volatile");
 	if (mount(source, dir, "overlay", flags, options) == 0)

@@ -85,6 +85,7 @@ int containers_stop(struct ctx *ctx, struct opened_container *opened, uint64_t k
 /*
  * Takes away what a monitor that died left: processes, cgroups, the runtime's
  * state, mounts; the container counts as exited from then on. -EBUSY: it has one.
+ * An ordinary user's process is root of a user namespace from then on.
  */
 int containers_bury(struct ctx *ctx, struct opened_container *opened, struct err *err);
 

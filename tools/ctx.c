@@ -132,12 +132,15 @@ int ctx_run_dir(struct ctx *c, const char **ret, struct err *err)
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	if (!c->run_dir) {
 		int r;
-		if (geteuid() == 0)
+		/* Root of a user namespace that we made is still that user. */
+		const char *user = getenv("SLUICE_USERNS_UID");
+		if (geteuid() == 0 && !user)
 			r = asprintf(&c->run_dir, "/run/sluice");
 		else if (runtime && runtime[0] == '/')
 			r = asprintf(&c->run_dir, "%s/sluice", runtime);
 		else
-			r = asprintf(&c->run_dir, "/tmp/sluice-%u", (unsigned int)geteuid());
+			r = user ? asprintf(&c->run_dir, "/tmp/sluice-%s", user) :
+				   asprintf(&c->run_dir, "/tmp/sluice-%u", (unsigned int)geteuid());
 		if (r < 0) {
 			c->run_dir = NULL;
 			return err_set(err, -ENOMEM, "find the table of mounts");

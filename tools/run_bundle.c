@@ -23,6 +23,7 @@
 #include "tools/run_apply.h"
 #include "tools/run_devices.h"
 #include "tools/run_parse.h"
+#include "tools/run_rootless.h"
 
 enum { STATUS_OURS = 125, STATUS_CANNOT_RUN = 126 };
 
@@ -340,6 +341,8 @@ static int make_config(struct making *m, struct run_record *record, struct err *
 		r = add_init(m, err);
 	if (r == 0)
 		r = set_cgroup(m, err);
+	if (r == 0)
+		r = run_rootless_apply(m->o, m->config, err);
 	return r == 0 ? confine(m, err) : r;
 }
 

@@ -16,6 +16,7 @@
 #include "exec/user.h"
 #include "tools/containers.h"
 #include "tools/exec_tty.h"
+#include "tools/rootless.h"
 #include "tools/run_apply.h"
 #include "tools/run_bundle.h"
 #include "tools/run_parse.h"
@@ -76,6 +77,10 @@ static int exec_open(struct exec *e, struct ctx *ctx, const char *word, struct e
 	AUTO_FINISH(buf) struct buf text = buf_make(RUN_BUNDLE_MAX);
 	char path[64];
 	int r = containers_open(ctx, word, &e->o, err);
+	if (r < 0)
+		return r;
+	if (containers_is_live(&e->o) && container_monitor_alive(&e->o.state))
+		r = rootless_join(ctx, e->o.state.monitor, err);
 	if (r < 0)
 		return r;
 	if (!containers_is_live(&e->o) || e->o.state.phase != CONTAINER_RUNNING)

@@ -14,6 +14,7 @@
 #include "tools/attach.h"
 #include "tools/containers.h"
 #include "tools/mounting.h"
+#include "tools/rootless.h"
 #include "tools/run_bundle.h"
 #include "tools/run_image.h"
 #include "tools/run_spaces.h"
@@ -325,6 +326,8 @@ static int run_verb_run(struct ctx *ctx, void *state, int argc, char **argv, str
 	int r = run_options_make(&s->flags, environ, &run.options, err);
 	if (r == 0)
 		r = attached_parse_keys(keys, &run.attached, err);
+	if (r == 0)
+		r = rootless_enter(ctx, err);
 	if (r == 0)
 		r = run_spaces_resolve(ctx, &run.options, err);
 	if (r == 0)
