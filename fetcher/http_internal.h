@@ -5,8 +5,8 @@
 
 #include <pthread.h>
 
+#include "base/curl_api.h"
 #include "base/list.h"
-#include "fetcher/curl_api.h"
 #include "fetcher/http.h"
 #include "fetcher/http_url.h"
 

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/curl_api.h"
 #include "base/num.h"
-#include "fetcher/curl_api.h"
 
 static inline void cleanup_curlu(CURLU **u)
 {

@@ -4,9 +4,9 @@
 #include <openssl/evp.h>
 #include <string.h>
 
+#include "base/curl_api.h"
 #include "base/json.h"
 #include "base/num.h"
-#include "fetcher/curl_api.h"
 #include "fetcher/hosts.h"
 #include "fetcher/http_url.h"
 #include "fetcher/retry.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "fetcher/curl_api.h"
+#include "base/curl_api.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -47,7 +47,7 @@ static void load(void)
 {
 	void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
 	if (!handle)
-		(void)err_say(&failure, -ELIBACC, "load %s, which requests to a registry need: %s",
+		(void)err_say(&failure, -ELIBACC, "load %s, which requests over HTTP need: %s",
 			      library, dlerror()); /* NOLINT(concurrency-mt-unsafe): a thread has its own */
 	else if (find_all(handle) < 0)
 		(void)dlclose(handle);
