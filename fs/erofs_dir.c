@@ -61,7 +61,7 @@ static int dirblock_name(const struct dirblock *b, uint32_t i, struct dirname *r
 	return 0;
 }
 
-static int name_compare(const char *a, size_t a_len, const char *b, size_t b_len)
+int erofs_name_compare(const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	int r = memcmp(a, b, a_len < b_len ? a_len : b_len);
 	if (r != 0)
@@ -85,7 +85,7 @@ static int dir_find_block(const struct erofs *image, const struct erofs_inode *d
 			r = dirblock_name(&b, 0, &first);
 		if (r < 0)
 			return r;
-		if (name_compare(first.text, first.len, name, n) <= 0) {
+		if (erofs_name_compare(first.text, first.len, name, n) <= 0) {
 			*ret = b;
 			found = true;
 			low = mid + 1;
@@ -115,7 +115,7 @@ int erofs_lookup(const struct erofs *image, const struct erofs_inode *dir, const
 		r = dirblock_name(&b, mid, &entry);
 		if (r < 0)
 			return r;
-		int order = name_compare(entry.text, entry.len, name, n);
+		int order = erofs_name_compare(entry.text, entry.len, name, n);
 		if (order == 0) {
 			*ret_nid = le64_get(b.data + (size_t)mid * DIRENT_SIZE + DIRENT_NID_AT);
 			return 0;

@@ -22,6 +22,9 @@ struct erofs {
 	uint32_t build_nsec;
 };
 
+/* The order of names in a directory: by bytes, a prefix first. <0, 0, >0. */
+int erofs_name_compare(const char *a, size_t a_len, const char *b, size_t b_len);
+
 /* The bytes [off, off + n) of the image, or NULL when they are not all there. */
 static inline const uint8_t *erofs_bytes(const struct erofs *image, uint64_t off, uint64_t n)
 {

@@ -12,6 +12,7 @@
 #include "fetcher/manifest.h"
 #include "fetcher/resolve.h"
 #include "fs/bundle.h"
+#include "fs/erofs_check.h"
 #include "fs/image.h"
 #include "fs/image_record.h"
 #include "fs/layer_prepare.h"
@@ -331,6 +332,9 @@ static int bundle_install(struct prepare *p, const struct bundle *bundle,
 		r = bundle_write_tree(bundle, commit_fd(commit), err);
 	if (r == 0)
 		r = erofs_open(commit_fd(commit), &tree, err);
+	/* Nobody here wrote it, and the kernel may be given it (--fs=erofs). */
+	if (r == 0)
+		r = erofs_check(tree, err);
 	if (r < 0)
 		return r;
 	struct erofs_stats stats;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Any bytes as an EROFS image: everything that can be reached is read. */
+/* Any bytes as an EROFS image: everything that can be reached is read, as erofs_check() says. */
 
 #include <string.h>
 #include <sys/stat.h>
@@ -8,11 +8,24 @@
 #include "base/le.h"
 #include "base/num.h"
 #include "fs/erofs.h"
+#include "fs/erofs_check.h"
 #include "fs/erofs_format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { STEPS_MAX = 4096, DEPTH_MAX = 16 };
+
+struct reader {
+	int steps; /* left */
+	unsigned int sum;
+	bool broken; /* something gave -EBADMSG */
+};
+
+static int note(struct reader *reader, ssize_t r)
+{
+	reader->broken |= r == -EBADMSG;
+	return r < 0 ? -1 : 0;
+}
 
 static int look(void *data, const char *name, const void *value, size_t len)
 {
@@ -23,45 +36,48 @@ static int look(void *data, const char *name, const void *value, size_t len)
 	return 0;
 }
 
-static void read_file(const struct erofs *image, const struct erofs_inode *inode, int *steps,
-		      unsigned int *sum)
+static void read_file(const struct erofs *image, const struct erofs_inode *inode,
+		      struct reader *reader)
 {
 	struct erofs_extent x;
-	for (uint64_t off = 0; off < inode->size && --*steps > 0; off = x.off + x.len) {
-		if (erofs_map(image, inode, off, &x) < 0)
+	for (uint64_t off = 0; off < inode->size && --reader->steps > 0; off = x.off + x.len) {
+		if (note(reader, erofs_map(image, inode, off, &x)) < 0)
 			return;
 		/* What it promises: the run holds the byte, and goes on. */
 		if (x.off > off || x.len == 0 || x.off + x.len <= off)
 			__builtin_trap();
 		if (x.inlined)
-			*sum += ((const uint8_t *)x.inlined)[x.len - 1];
+			reader->sum += ((const uint8_t *)x.inlined)[x.len - 1];
 	}
 }
 
-static void read_inode(const struct erofs *image, uint64_t nid, int depth, int *steps,
-		       unsigned int *sum)
+static void read_inode(const struct erofs *image, uint64_t nid, int depth,
+		       struct reader *reader)
 {
 	struct erofs_inode inode;
-	if (--*steps <= 0 || depth > DEPTH_MAX || erofs_inode(image, nid, &inode) < 0)
+	if (--reader->steps <= 0 || depth > DEPTH_MAX ||
+	    note(reader, erofs_inode(image, nid, &inode)) < 0)
 		return;
 	const void *value;
-	(void)erofs_listxattr(image, &inode, look, sum);
-	(void)erofs_getxattr(image, &inode, "user.a", &value);
+	(void)note(reader, erofs_listxattr(image, &inode, look, &reader->sum));
+	(void)note(reader, erofs_getxattr(image, &inode, "user.a", &value));
 	const char *target;
 	ssize_t n = erofs_readlink(image, &inode, &target);
+	(void)note(reader, n);
 	if (n > 0)
-		*sum += (unsigned int)target[n - 1];
+		reader->sum += (unsigned int)target[n - 1];
 	if (S_ISREG(inode.mode))
-		read_file(image, &inode, steps, sum);
+		read_file(image, &inode, reader);
 	struct erofs_dirent d;
-	for (uint64_t cookie = 0; --*steps > 0; cookie = d.cookie) {
+	for (uint64_t cookie = 0; --reader->steps > 0; cookie = d.cookie) {
 		uint64_t found;
-		if (erofs_readdir(image, &inode, cookie, &d) <= 0)
+		int r = erofs_readdir(image, &inode, cookie, &d);
+		if (note(reader, r) < 0 || r == 0)
 			return;
 		if (d.cookie <= cookie)
 			__builtin_trap();
-		(void)erofs_lookup(image, &inode, d.name, d.name_len, &found);
-		read_inode(image, d.nid, depth + 1, steps, sum);
+		(void)note(reader, erofs_lookup(image, &inode, d.name, d.name_len, &found));
+		read_inode(image, d.nid, depth + 1, reader);
 	}
 }
 
@@ -69,8 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct erofs *image = NULL;
 	struct err err = {0};
-	int steps = STEPS_MAX;
-	unsigned int sum = 0;
+	struct reader reader = {.steps = STEPS_MAX};
 	/* The checksum would keep the fuzzer out of all that comes after it. */
 	AUTO_FREE uint8_t *copy = malloc(size + 1);
 	if (!copy)
@@ -80,8 +95,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		uint8_t *compat = copy + EROFS_SUPER_OFFSET + SB_COMPAT_AT;
 		le32_put(compat, le32_get(compat) & ~(uint32_t)EROFS_COMPAT_SB_CHKSUM);
 	}
-	if (erofs_open_memory(copy, size, &image, &err) == 0)
-		read_inode(image, erofs_root(image), 0, &steps, &sum);
+	if (erofs_open_memory(copy, size, &image, &err) == 0) {
+		bool checked = erofs_check(image, &err) == 0;
+		read_inode(image, erofs_root(image), 0, &reader);
+		if (checked && reader.broken)
+			__builtin_trap();
+	}
 	erofs_close(image);
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include <dirent.h>
 
 #include "base/le.h"
+#include "fs/erofs_check.h"
 #include "fs/erofs_format.h"
 #include "tests/unit/treekit.h"
 
@@ -392,6 +393,84 @@ static void test_verify(void **state)
 	tree_destroy(tree);
 }
 
+static void test_check(void **state)
+{
+	(void)state;
+	struct err err = {0};
+	struct broken b;
+	sample(&b);
+	AUTO(erofs) struct erofs *image = open_sealed(&b);
+	assert_ok(erofs_check(image, &err), &err);
+	free(b.data);
+}
+
+/* Entries of the root: ".", "..", again, big, dev, dir, link, plain, sparse. */
+enum { AGAIN = 2, DEV = 4, DIR_ENTRY = 5, LINK = 6 };
+
+static uint8_t *root_entry(struct broken *b, const struct erofs *image, size_t i)
+{
+	struct erofs_inode in = kit_find(image, "");
+	return b->data + in.body + erofs_xattr_area(in.xattr_count) + i * DIRENT_SIZE;
+}
+
+/* What each look at one inode would not see, or not before it is looked at. */
+static void test_check_refusals(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 8; i++) {
+		struct err err = {0};
+		struct broken b;
+		sample(&b);
+		AUTO(erofs) struct erofs *image = open_sealed(&b);
+		uint64_t root = erofs_root(image);
+		const char *words = NULL;
+		struct erofs_inode in;
+		switch (i) {
+		case 0:
+			le64_put(root_entry(&b, image, DIR_ENTRY) + DIRENT_NID_AT, root);
+			words = "the directory has two names";
+			break;
+		case 1:
+			le64_put(root_entry(&b, image, 1) + DIRENT_NID_AT, root + 1);
+			words = "leads elsewhere";
+			break;
+		case 2:
+			root_entry(&b, image, DEV)[DIRENT_TYPE_AT] = EROFS_FT_REG;
+			words = "its name says another type";
+			break;
+		case 3: /* "again" comes after "big" then */
+			b.data[kit_find(image, "").body +
+			       le16_get(root_entry(&b, image, AGAIN) + DIRENT_NAMEOFF_AT)] = 'z';
+			words = "its names are not in order";
+			break;
+		case 4:
+			in = kit_find(image, "link");
+			b.data[in.body + 2] = '\0';
+			words = "its target is none";
+			break;
+		case 5:
+			in = kit_find(image, "plain");
+			le32_put(b.data + u64_align(in.body + erofs_xattr_area(in.xattr_count), 8) +
+					 CHUNK_BLOCK_AT, (uint32_t)(MIB(64) / 512 - 1));
+			words = "its bytes are nowhere";
+			break;
+		case 6:
+			le64_put(root_entry(&b, image, LINK) + DIRENT_NID_AT, b.size);
+			words = "it is none";
+			break;
+		default:
+			in = kit_find(image, "plain");
+			b.data[in.body + XATTR_SHARED_COUNT_AT] = 200;
+			words = "its xattrs are broken";
+			break;
+		}
+		if (erofs_check(image, &err) != -EBADMSG)
+			fail_msg("case %d was not refused", i);
+		assert_non_null(strstr(err.text, words));
+		free(b.data);
+	}
+}
+
 /* A directory of many blocks: each name is found, each cookie goes on where it should. */
 static void test_large_directory(void **state)
 {
@@ -464,6 +543,8 @@ int main(void)
 		cmocka_unit_test(test_broken_directory),
 		cmocka_unit_test(test_same_tree_same_bytes),
 		cmocka_unit_test(test_verify),
+		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_check_refusals),
 		cmocka_unit_test(test_large_directory),
 		cmocka_unit_test(test_write_refusals),
 	};
