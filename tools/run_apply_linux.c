@@ -80,6 +80,56 @@ static int apply_namespaces(const struct run_options *o, struct oci_linux *l, st
 	return 0;
 }
 
+typedef struct oci_id_mapping *(*add_map_fn)(struct oci_linux *l);
+
+static int apply_maps(const struct run_map *maps, size_t n, struct oci_linux *l, add_map_fn add)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct oci_id_mapping *map = add(l);
+		if (!map)
+			return -ENOMEM;
+		oci_id_mapping_set_container_id(map, maps[i].container);
+		oci_id_mapping_set_host_id(map, maps[i].host);
+		oci_id_mapping_set_size(map, maps[i].size);
+	}
+	return 0;
+}
+
+/* Whether the container's root is somebody here whom the image's files belong to. */
+static bool maps_root(const struct run_map *maps, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (maps[i].container == 0 && maps[i].host == 0)
+			return true;
+	return false;
+}
+
+/* Of users and groups, what is said of one alone goes for both. */
+static int apply_user_namespace(const struct run_options *o, struct oci_linux *l, struct err *err)
+{
+	const struct run_map *uids = o->n_uid_maps ? o->uid_maps : o->gid_maps;
+	const struct run_map *gids = o->n_gid_maps ? o->gid_maps : o->uid_maps;
+	size_t n_uids = o->n_uid_maps ? o->n_uid_maps : o->n_gid_maps;
+	size_t n_gids = o->n_gid_maps ? o->n_gid_maps : o->n_uid_maps;
+	struct run_ns own = {.kind = RUN_NS_PRIVATE};
+	if (n_uids == 0 && o->user.kind == RUN_NS_PRIVATE)
+		return err_say(err, -EINVAL, "--userns=private needs --uidmap: there is no range of ids to choose from");
+	if (n_uids == 0)
+		return 0;
+	if (o->user.kind == RUN_NS_HOST || o->user.kind == RUN_NS_PATH)
+		return err_say(err, -EINVAL, "--uidmap and --gidmap make a user namespace: leave out --userns");
+	if (!maps_root(uids, n_uids) || !maps_root(gids, n_gids))
+		return err_say(err, -EOPNOTSUPP,
+			       "--uidmap, --gidmap: the image's files keep their ids, so 0 has to be mapped to 0, "
+			       "as in 0:0:65536");
+	int r = apply_namespace(&own, "user", l);
+	if (r == 0)
+		r = apply_maps(uids, n_uids, l, oci_linux_add_uid_mappings);
+	if (r == 0)
+		r = apply_maps(gids, n_gids, l, oci_linux_add_gid_mappings);
+	return r < 0 ? err_set(err, r, "map ids") : 0;
+}
+
 /* ---- resources ---- */
 
 static int apply_memory(const struct run_options *o, struct oci_linux_resources *resources)
@@ -257,6 +307,8 @@ int run_apply_linux(const struct run_options *o, struct oci_config *config, stru
 	if (!l)
 		return err_set(err, -ENOMEM, "write the container's configuration");
 	int r = apply_namespaces(o, l, err);
+	if (r == 0)
+		r = apply_user_namespace(o, l, err);
 	if (r < 0)
 		return r;
 	r = apply_resources(o, l);

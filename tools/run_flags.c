@@ -77,7 +77,7 @@ static struct opt *flags_files(struct run_flags *f, struct opt *table)
 static struct opt *flags_isolation(struct run_flags *f, struct opt *table)
 {
 	const struct opt rows[] = {
-		{"network", 0, OPT_TEXT, "MODE", "host, none, private, ns:PATH, container:NAME or a CNI network",
+		{"network", 0, OPT_TEXT, "MODE", "host, none, private, ns:PATH or container:NAME",
 		 &f->network},
 		{"publish", 'p', OPT_MANY, "[[IP:]PORT:]PORT[/tcp]", "make a port reachable on the host",
 		 &f->publish},

@@ -9,6 +9,7 @@
 /*
  * Puts the path of the namespace in the place of the container's name. -ENOENT: there is
  * no such container; -ESRCH: it does not run. What a path means can change when
- * that container ends before ours is made, as with any path.
+ * that container ends before ours is made, as with any path. -EOPNOTSUPP: networks that
+ * nothing here makes.
  */
 int run_spaces_resolve(struct ctx *ctx, struct run_options *options, struct err *err);

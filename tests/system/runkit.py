@@ -2,13 +2,9 @@
 """Containers for tests: small images around Debian's static busybox, and the program's verbs."""
 import json
 import os
-import shutil
 import subprocess
 import tarfile
-import time
 from pathlib import Path
-
-import pytest
 
 from lib import images, layers, run
 
@@ -133,22 +129,3 @@ class Containers:
         for identity in self.remains():
             self.verb("rm", "-f", identity, check=False)
         return [f"container {c}" for c in self.remains()]
-
-
-def config_of(containers, *words, image=None):
-    """The configuration of --dry-run."""
-    return json.loads(containers.run("--dry-run", *words[:-1] if image else words,
-                                     *([image] if image else [])).stdout)
-
-
-def sleep_until(condition, what):
-    return run.wait_until(condition, GONE_SECONDS_MAX, what)
-
-
-def needs(program):
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
-
-
-def settle():
-    """Lets what is asynchronous and cannot be asked about happen; never a test's condition."""
-    time.sleep(0)

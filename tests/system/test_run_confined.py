@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import socket
 import tarfile
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_users(containers):
     assert containers("id", "-g", flags=["-u", "ana:extra"]).stdout == "2000\n"
     assert "77" in containers("id", "-G", flags=["-u", "1000", "--group-add", "77"]).stdout.split()
     assert containers("sh", "-c", "echo $HOME", flags=["-u", "ana"]).stdout == "/home/ana\n"
-    containers.refuses("--rm", "-u", "bob", containers.small, "id", status=125, part="bob")
+    containers.refuses("--rm", "-u", "bob", containers.small, "id", status=126, part="bob")
 
 
 def test_image_user(containers, tmp_path):
@@ -114,6 +115,25 @@ def test_namespaces_of_another(containers):
     containers.verb("stop", "-t", "0", "first")
     containers.refuses("--pid", "container:first", containers.small, "true", status=125,
                        part="does not run")
+
+
+def test_networks_that_are_not_there(containers):
+    containers.refuses("--network", "blue", containers.small, "true", status=125, part="--network blue")
+    containers.refuses("-p", "80:80", containers.small, "true", status=125, part="--publish")
+
+
+def test_id_maps(containers):
+    said = containers("cat", "/proc/self/uid_map", "/proc/self/gid_map", flags=["--uidmap", "0:0:1000"])
+    assert [line.split() for line in said.stdout.splitlines()] == [["0", "0", "1000"]] * 2
+    containers.refuses("--uidmap", "0:100000:65536", containers.small, "true", status=125, part="0:0:65536")
+
+
+@pytest.mark.skipif(shutil.which("catatonit") is None, reason="catatonit is not installed")
+def test_init(containers):
+    said = containers("sh", "-c", "cat /proc/1/comm; (sh -c 'sleep 0.1 &'); sleep 0.5; ps", flags=["--init"])
+    lines = said.stdout.splitlines()
+    assert lines[0] == "init" and not any("Z" in line.split()[2:3] for line in lines)
+    assert containers("sh", "-c", "exit 8", flags=["--init"], check=False).returncode == 8
 
 
 def test_volumes(containers, tmp_path):
@@ -274,7 +294,7 @@ def test_directories_that_are_links_to_the_host(containers, tmp_path, place):
 
 
 def test_working_directory_below_proc(containers):
-    containers.refuses("--rm", "-w", "/proc/self/fd/7", containers.small, "true", status=125,
+    containers.refuses("--rm", "-w", "/proc/self/fd/7", containers.small, "true", status=126,
                        part="/proc")
 
 
