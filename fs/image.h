@@ -18,6 +18,8 @@
  * "layers").
  */
 
+#include <stdbool.h>
+
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/err.h"
@@ -60,6 +62,7 @@ struct image_request {
 	struct fetch_pool *pool;
 	const char *reference;		 /* canonical text, as store_tag_get() takes it */
 	const struct digest *pinned;	 /* the digest in the reference; NULL: none */
+	bool current;			 /* what the name meant last time is no answer */
 	const struct platform *platform; /* NULL: this machine's */
 	bool platform_asked;		 /* for this one: an image of another, without an index, is refused */
 	enum image_index_use index_use;

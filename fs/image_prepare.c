@@ -93,7 +93,7 @@ static int prepare_resolve(struct prepare *p, struct err *err)
 	else
 		(void)err_say(err, r, "it is not in the store, and nothing may be fetched: "
 					 "pull it while its registry can be reached");
-	if (r == 0 || !origin_is_away(r))
+	if (r == 0 || !origin_is_away(r) || request->current)
 		return r;
 
 	/* Nobody answers: what the name meant last time is better than nothing. */

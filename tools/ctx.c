@@ -308,6 +308,7 @@ int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct ori
 		.pool = pool,
 		.reference = key,
 		.pinned = digest_is_none(&ret_ref->digest) ? NULL : &ret_ref->digest,
+		.current = c->current,
 		.platform = &c->platform,
 		.platform_asked = c->platform_text != NULL,
 		.index_use = c->no_index ? IMAGE_INDEX_NONE : IMAGE_INDEX_ANY,

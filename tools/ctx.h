@@ -32,6 +32,7 @@ struct ctx {
 	uint64_t budget, timeout_ms, read_timeout_ms;
 
 	bool json;	/* --format json */
+	bool current;	/* the registry has to say what a name means: --pull=always */
 	bool quiet;	/* no progress: the output is somebody else's */
 	bool misused;	/* what failed is the command line: see ctx_misuse() */
 	int failed;	/* exit status of a failure; 0: the usual ones */

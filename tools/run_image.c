@@ -34,6 +34,7 @@ static int image_try(struct ctx *ctx, const char *text, bool offline, struct run
 static int image_prepare_by(struct ctx *ctx, const char *text, enum run_pull pull,
 			    struct run_image *image, struct err *err)
 {
+	ctx->current = pull == RUN_PULL_ALWAYS;
 	if (pull == RUN_PULL_ALWAYS || pull == RUN_PULL_NEWER)
 		return image_try(ctx, text, false, image, err);
 	int r = image_try(ctx, text, true, image, err);

@@ -238,3 +238,36 @@ def test_terminal_of_exec(containers):
 def test_terminal_without_one(containers):
     said = containers("tty", flags=["-t"])
     assert said.stdout == "/dev/pts/0\n"
+
+
+def test_from_a_registry(containers, tmp_path, own_registry, another_sluice):
+    """With an index beside it, an image runs before most of it has crossed the network."""
+    big = 24 << 20
+    image = runkit.image(tmp_path / "image", change=lambda t: t.add("var/big", data=os.urandom(big)))
+    name = own_registry.push(image, "app:1")
+    another_sluice("index", "build", "--plain-http", name)
+    another_sluice("index", "push", "--plain-http", name)
+    said = containers.run("--rm", "--plain-http", name, "echo", "from afar")
+    assert said.stdout == "from afar\n"
+    stat = json.loads(containers.sluice("stat", "--format", "json", name).stdout)
+    assert 0 < stat["bytes_fetched"] < big / 2
+    own_registry.stop()
+    # What the store knows needs no registry, but --pull=always does.
+    assert containers.run("--rm", "--plain-http", name, "echo", "again").stdout == "again\n"
+    assert containers.run("--rm", "--plain-http", "--pull", "never", name, "true").stdout == ""
+    containers.refuses("--rm", "--plain-http", "--pull", "always", name, "true", status=125, part="app:1")
+    assert containers.run("--rm", "--plain-http", "--pull", "newer", name, "echo", "old").stdout == "old\n"
+    containers.refuses("--pull", "never", "localhost/nonesuch", "true", status=125, part="nonesuch")
+
+
+def test_run_is_killed_before_the_container_is_there(containers):
+    containers("true")
+    for wait in (0.005, 0.01, 0.02, 0.03, 0.05):
+        process = containers.start("--rm", containers.small, "sleep", "1")
+        time.sleep(wait)
+        process.kill()
+        process.communicate(timeout=10)
+    run.wait_until(lambda: not containers.list(), 20, "those that run to end")
+    containers.sluice("gc", "--min-age", "1ms")
+    assert containers.remains() == []
+    assert not run.mounts_below(containers.sluice.store)
