@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/num.h"
+#include "exec/userns.h"
 
 enum { NUMBER_MAX = 32 };
 
@@ -55,6 +56,9 @@ int host_facts_read(struct host_facts *ret, struct err *err)
 	if (syscall(SYS_capget, &head, data) < 0)
 		return err_set(err, -errno, "read the capabilities of this process");
 	facts.effective = data[0].effective | (cap_set_t)data[1].effective << 32;
+	/* The kernel's limits are the first user namespace's. */
+	if (userns_is_inside())
+		facts.effective &= ~cap_bit(CAP_SYS_RESOURCE);
 	for (unsigned int cap = 0; cap < CAP_COUNT; cap++)
 		if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1)
 			facts.bounding |= cap_bit(cap);

@@ -67,16 +67,30 @@ int overlay_claim(const char *upper, int *ret_lock, struct err *err)
 }
 
 /*
- * In a user namespace the marks of an overlay are user.* xattrs; the others need privileges over
- * the whole machine (since Linux 5.11).
+ * What the kernel notes about files goes to attributes of trusted.*, which root of a user namespace
+ * may not write; removing one that is not there asks for the same right, and changes nothing.
  */
-static bool overlay_needs_user_xattrs(int upper)
+static bool overlay_wants_user_xattrs(int work)
 {
-	static const char name[] = "trusted.sluice.probe";
-	if (fsetxattr(upper, name, "", 0, 0) < 0)
-		return errno == EPERM;
-	(void)fremovexattr(upper, name);
-	return false;
+	return fremovexattr(work, "trusted.overlay.sluice") < 0 && errno == EPERM;
+}
+
+static int overlay_attach(int lower, int upper, int work, const char *dir, unsigned long flags,
+			  enum overlay_upper kind, const char *source)
+{
+	/* Names in an option string would need their colons and commas escaped; numbers do not. */
+	char options[192];
+	int n = snprintf(options, sizeof(options),
+			 "lowerdir=/proc/self/fd/%d,upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d%s",
+			 lower, upper, work, overlay_wants_user_xattrs(work) ? ",userxattr" : "");
+	if (kind == OVERLAY_THROWN)
+		(void)snprintf(options + n, sizeof(options) - (size_t)n, ",volatile");
+	if (mount(source, dir, "overlay", flags, options) == 0)
+		return 0;
+	options[n] = '\0';
+	if (kind != OVERLAY_THROWN || errno != EINVAL)
+		return -errno;
+	return mount(source, dir, "overlay", flags, options) < 0 ? -errno : 0;
 }
 
 int overlay_mount(const char *lower, const char *upper, const char *dir, unsigned long flags,
@@ -100,19 +114,10 @@ int overlay_mount(const char *lower, const char *upper, const char *dir, unsigne
 	if (r < 0)
 		return r;
 
-	/* Names in an option string would need their colons and commas escaped; numbers do not. */
-	char options[160];
-	int n = snprintf(options, sizeof(options),
-			 "lowerdir=/proc/self/fd/%d,upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d%s",
-			 lower_fd, upper_fd, work_fd,
-			 overlay_needs_user_xattrs(upper_fd) ? ",userxattr" : "");
-	if (kind == OVERLAY_THROWN)
-		(void)snprintf(options + n, sizeof(options) - (size_t)n, ",volatile");
-	if (mount(source, dir, "overlay", flags, options) == 0)
-		return 0;
-	options[n] = '\0';
-	if (kind != OVERLAY_THROWN || errno != EINVAL ||
-	    mount(source, dir, "overlay", flags, options) < 0)
-		return err_set(err, -errno, "mount a writable overlay (upper %s) on %s", upper, dir);
-	return 0;
+	r = overlay_attach(lower_fd, upper_fd, work_fd, dir, flags, kind, source);
+	if (r == -EPERM && overlay_wants_user_xattrs(work_fd))
+		return err_say(err, r,
+			       "mount a writable overlay on %s: this kernel does not let ordinary users "
+			       "(Linux does since 5.11)", dir);
+	return r < 0 ? err_set(err, r, "mount a writable overlay (upper %s) on %s", upper, dir) : 0;
 }

@@ -16,9 +16,7 @@
 #include "base/num.h"
 #include "exec/attach.h"
 #include "exec/driver_oci.h"
-#include "exec/hybrid.h"
 #include "fs/mount.h"
-#include "fs/mtable.h"
 #include "tools/rootless.h"
 
 enum {
@@ -290,12 +288,9 @@ int containers_driver(struct ctx *ctx, const char *runtime, struct driver_conn *
 		.env = (const char *const *)environ,
 		.state_root = root,
 		.cache_dir = cache,
-		/* Nobody has given this user control groups. */
-		.cgroup_manager = rootless_is_in() ? "disabled" : NULL,
+		/* An ordinary user's limits are said to be missing before a runtime trips over them. */
+		.cgroup_manager = rootless_is_inside() ? "disabled" : NULL,
 	};
-	/* crun would have to unmount what only root can. */
-	if (!runtime && rootless_is_in() && cgroup_mode_get() == CGROUP_HYBRID)
-		options.address = "runc";
 	return driver_connect(driver_oci(), &options, NULL, ret, error);
 }
 
@@ -330,44 +325,9 @@ static int remove_runtime(struct ctx *ctx, const struct opened_container *o, str
 	return r < 0 ? err_copy(err, &error.err) : 0;
 }
 
-/*
- * A user's mounts are in a namespace that ended with the monitor for everybody but
- * the mount's own processes: those are asked to end it.
- */
-static int end_mount(struct ctx *ctx, const struct container *container, struct err *err)
-{
-	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {0};
-	AUTO_CLOSE int entry_fd = -1;
-	AUTO_FREE char *rootfs = NULL;
-	const char *run_dir = NULL;
-	deadline_t deadline = deadline_in_ms(STOPPED_MS);
-	struct err ignored;
-	if (!rootless_is_in())
-		return 0;
-	int r = ctx_run_dir(ctx, &run_dir, err);
-	if (r < 0)
-		return r;
-	if (asprintf(&rootfs, "%s/" CONTAINER_ROOTFS, container_path(container)) < 0) {
-		rootfs = NULL;
-		return err_set(err, -ENOMEM, "end a mount");
-	}
-	if (mtable_find(run_dir, rootfs, &entry, &entry_fd, &ignored) < 0)
-		return 0;
-	if (mtable_is_held(entry_fd) && entry.holder > 0)
-		(void)kill(entry.holder, SIGTERM);
-	while (mtable_is_held(entry_fd) && !deadline_passed(deadline))
-		clock_sleep_ms(UNMOUNT_STEP_MS, deadline);
-	return 0;
-}
-
-int containers_bury(struct ctx *ctx, struct opened_container *o, struct err *err)
+static int bury(struct ctx *ctx, struct opened_container *o, struct err *err)
 {
 	int r = container_lock(o->container, err);
-	/* What is to be removed belongs to ids that only root of the namespace has. */
-	if (r == 0)
-		r = rootless_enter(ctx, err);
-	if (r == 0)
-		r = end_mount(ctx, o->container, err);
 	if (r < 0)
 		return r;
 	struct container_state *state = &o->state;
@@ -390,10 +350,20 @@ int containers_bury(struct ctx *ctx, struct opened_container *o, struct err *err
 	return container_state_write(o->container, state, err);
 }
 
+static int bury_and_remove(struct ctx *ctx, struct opened_container *o, struct err *err)
+{
+	int r = bury(ctx, o, err);
+	return r < 0 ? r : container_remove(o->container, err);
+}
+
+int containers_bury(struct ctx *ctx, struct opened_container *o, struct err *err)
+{
+	return rootless_call(ctx, o, bury, err);
+}
+
 int containers_remove(struct ctx *ctx, struct opened_container *o, struct err *err)
 {
-	int r = containers_bury(ctx, o, err);
-	return r < 0 ? r : container_remove(o->container, err);
+	return rootless_call(ctx, o, bury_and_remove, err);
 }
 
 /* Until the connection ends: then the monitor has cleaned up. */

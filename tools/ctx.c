@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "fetcher/origin_open.h"
 #include "tools/progress.h"
+#include "tools/rootless.h"
 
 enum {
 	CTX_TIMEOUT_MS = 60000,
@@ -107,7 +108,7 @@ int ctx_store(struct ctx *c, struct store **ret, struct err *err)
 			path = strdup(c->store_path);
 		else
 			r = store_default_path(getenv("SLUICE_STORE"), getenv("XDG_DATA_HOME"),
-					       getenv("HOME"), geteuid(), &path, err);
+					       getenv("HOME"), rootless_uid(), &path, err);
 		if (r < 0)
 			return r;
 		struct store_config config = {.path = path, .budget_bytes = c->budget};
@@ -132,15 +133,12 @@ int ctx_run_dir(struct ctx *c, const char **ret, struct err *err)
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	if (!c->run_dir) {
 		int r;
-		/* Root of a user namespace that we made is still that user. */
-		const char *user = getenv("SLUICE_USERNS_UID");
-		if (geteuid() == 0 && !user)
+		if (rootless_uid() == 0)
 			r = asprintf(&c->run_dir, "/run/sluice");
 		else if (runtime && runtime[0] == '/')
 			r = asprintf(&c->run_dir, "%s/sluice", runtime);
 		else
-			r = user ? asprintf(&c->run_dir, "/tmp/sluice-%s", user) :
-				   asprintf(&c->run_dir, "/tmp/sluice-%u", (unsigned int)geteuid());
+			r = asprintf(&c->run_dir, "/tmp/sluice-%u", (unsigned int)rootless_uid());
 		if (r < 0) {
 			c->run_dir = NULL;
 			return err_set(err, -ENOMEM, "find the table of mounts");

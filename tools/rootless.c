@@ -1,199 +1,143 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/rootless.h"
 
+#include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/num.h"
-#include "base/spawn.h"
+#include "exec/userns.h"
+#include "fs/mtable.h"
 
-enum { SUBID_FILE_MAX = 1 << 20 };
+/* How the processes that are started inside learn who they are for. */
+#define UID_VARIABLE "SLUICE_USERNS_UID"
 
-/* The ids that a user has besides the own one. */
-struct subids {
-	uint64_t first, count; /* count 0: none */
+enum { UID_TEXT_MAX = 16 };
+
+uid_t rootless_uid(void)
+{
+	const char *text = getenv(UID_VARIABLE);
+	uint64_t uid;
+	if (geteuid() == 0 && text && u64_parse(text, UINT32_MAX, &uid) == 0)
+		return (uid_t)uid;
+	return geteuid();
+}
+
+bool rootless_is_inside(void)
+{
+	return rootless_uid() != geteuid();
+}
+
+static int note_uid(uid_t uid, struct err *err)
+{
+	char text[UID_TEXT_MAX];
+	(void)snprintf(text, sizeof(text), "%u", (unsigned int)uid);
+	return setenv(UID_VARIABLE, text, 1) < 0 ? err_set(err, -errno, "remember the user") : 0;
+}
+
+static int enter(bool say, struct err *err)
+{
+	char lack[USERNS_LACK_MAX];
+	uid_t uid = geteuid();
+	int r = userns_enter(getenv("PATH"), lack, err);
+	if (r == 0 && say && lack[0] != '\0')
+		log_warn("%s", lack);
+	return r == 0 ? note_uid(uid, err) : r;
+}
+
+int rootless_enter(struct err *err)
+{
+	return geteuid() == 0 ? 0 : enter(true, err);
+}
+
+/* ---- going to one that is there ---- */
+
+/* The holder of the image's mount, or its server, which outlive a monitor that was killed. */
+static pid_t find_holder(struct ctx *ctx, const struct opened_container *o)
+{
+	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {0};
+	AUTO_CLOSE int fd = -1;
+	AUTO_FREE char *rootfs = NULL;
+	const char *run_dir = NULL;
+	struct err ignored;
+	if (asprintf(&rootfs, "%s/" CONTAINER_ROOTFS, container_path(o->container)) < 0) {
+		rootfs = NULL;
+		return 0;
+	}
+	if (ctx_run_dir(ctx, &run_dir, &ignored) < 0 ||
+	    mtable_find(run_dir, rootfs, &entry, &fd, &ignored) < 0)
+		return 0;
+	if (mtable_is_held(fd))
+		return entry.holder;
+	return proc_alive(entry.server, 0) ? entry.server : 0;
+}
+
+int rootless_join(struct ctx *ctx, const struct opened_container *o, struct err *err)
+{
+	uid_t uid = geteuid();
+	if (uid == 0)
+		return 0;
+	const struct {
+		pid_t pid;
+		bool mounts; /* it is in the monitor's mount namespace */
+	} ways[] = {
+		{container_monitor_alive(&o->state) ? o->state.monitor : 0, true},
+		{find_holder(ctx, o), true},
+		{container_init_alive(&o->state) ? o->state.pid : 0, false},
+	};
+	int r = -ESRCH;
+	/* Each may just end. */
+	for (size_t i = 0; i < ARRAY_LEN(ways) && r == -ESRCH; i++)
+		if (ways[i].pid > 0)
+			r = userns_join(ways[i].pid, ways[i].mounts, err);
+	if (r == -ESRCH)
+		return enter(false, err);
+	return r == 0 ? note_uid(uid, err) : r;
+}
+
+/* ---- by a child ---- */
+
+struct answer {
+	int r;
+	struct err err;
 };
 
-bool rootless_is_in(void)
+static void call_child(int fd, struct ctx *ctx, struct opened_container *o, rootless_fn fn)
 {
-	return getenv(ROOTLESS_VARIABLE) != NULL;
+	struct answer answer = {0};
+	answer.r = rootless_join(ctx, o, &answer.err);
+	if (answer.r == 0)
+		answer.r = fn(ctx, o, &answer.err);
+	(void)file_write(fd, &answer, sizeof(answer));
 }
 
-bool rootless_is_single(void)
+int rootless_call(struct ctx *ctx, struct opened_container *o, rootless_fn fn, struct err *err)
 {
-	AUTO_FINISH(buf) struct buf text = buf_make(4096);
-	unsigned long long inside = 0, outside = 0, count = 0;
-	if (!rootless_is_in() || file_slurp(AT_FDCWD, "/proc/self/uid_map", &text, NULL) < 0)
-		return false;
-	return sscanf(buf_str(&text), "%llu %llu %llu", &inside, &outside, &count) == 3 && // NOLINT
-	       count == 1 && strchr(buf_str(&text), '\n') == text.data + text.len - 1;
-}
-
-/* The first range of a user, who is written by name or by number, in subuid(5) or subgid(5). */
-static void subids_find(const char *path, const char *name, struct subids *ret)
-{
-	AUTO_FINISH(buf) struct buf text = buf_make(SUBID_FILE_MAX);
-	char number[24];
-	*ret = (struct subids){0};
-	(void)snprintf(number, sizeof(number), "%u", (unsigned int)getuid());
-	if (file_slurp(AT_FDCWD, path, &text, NULL) < 0)
-		return;
-	char *rest = text.data;
-	for (char *line; rest && (line = strsep(&rest, "\n")) != NULL;) {
-		const char *who = strsep(&line, ":");
-		const char *first = strsep(&line, ":");
-		if (!line || (strcmp(who, number) != 0 && (!name || strcmp(who, name) != 0)))
-			continue;
-		if (u64_parse(first, UINT32_MAX, &ret->first) == 0 &&
-		    u64_parse(line, UINT32_MAX, &ret->count) == 0)
-			return;
-	}
-	*ret = (struct subids){0};
-}
-
-static int file_say(const char *path, const char *text)
-{
-	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : file_write(fd, text, strlen(text));
-}
-
-/* newuidmap PID 0 OWN 1 1 FIRST COUNT */
-static int map_by_helper(const char *helper, pid_t pid, uint32_t own, const struct subids *sub,
-			 struct err *err)
-{
-	AUTO_FREE char *path = NULL;
-	AUTO_FINISH(buf) struct buf output = buf_make(4096);
-	char words[4][24];
-	int status = 0;
-	if (spawn_find(getenv("PATH"), helper, &path) < 0)
-		return err_say(err, -ENOENT, "%s is not on PATH (apt-get install uidmap)", helper);
-	(void)snprintf(words[0], sizeof(words[0]), "%d", (int)pid);
-	(void)snprintf(words[1], sizeof(words[1]), "%u", own);
-	(void)snprintf(words[2], sizeof(words[2]), "%llu", (unsigned long long)sub->first);
-	(void)snprintf(words[3], sizeof(words[3]), "%llu", (unsigned long long)sub->count);
-	const char *argv[] = {helper, words[0], "0", words[1], "1", "1", words[2], words[3], NULL};
-	struct spawn spawn = {.path = path, .argv = argv, .deadline = deadline_in_ms(ROOTLESS_MAP_MS)};
-	int r = spawn_run(&spawn, &output, &status, err);
-	if (r == 0 && status != 0)
-		r = err_say(err, -EPERM, "%s refuses the ids of /etc/subuid and /etc/subgid", helper);
-	return r;
-}
-
-/* What the child does that stays outside: it may map the ids of the namespace inside. */
-static int map_outside(pid_t pid, uid_t uid, gid_t gid, struct err *err)
-{
-	struct passwd *user = getpwuid(uid); // NOLINT(concurrency-mt-unsafe): one thread
-	struct subids uids, gids;
-	subids_find("/etc/subuid", user ? user->pw_name : NULL, &uids);
-	subids_find("/etc/subgid", user ? user->pw_name : NULL, &gids);
-	if (uids.count == 0 || gids.count == 0)
-		return err_say(err, -ENOENT, "/etc/subuid and /etc/subgid have no ids for this user");
-	int r = map_by_helper("newuidmap", pid, uid, &uids, err);
-	return r < 0 ? r : map_by_helper("newgidmap", pid, gid, &gids, err);
-}
-
-/* The one id that everybody may map without help. */
-static int map_single(uid_t uid, gid_t gid, struct err *err)
-{
-	char uids[48], gids[48];
-	(void)snprintf(uids, sizeof(uids), "0 %u 1\n", (unsigned int)uid);
-	(void)snprintf(gids, sizeof(gids), "0 %u 1\n", (unsigned int)gid);
-	int r = file_say("/proc/self/setgroups", "deny");
-	if (r == 0)
-		r = file_say("/proc/self/gid_map", gids);
-	if (r == 0)
-		r = file_say("/proc/self/uid_map", uids);
-	return r < 0 ? err_set(err, r, "map the user's id") : 0;
-}
-
-/* Enters a new user namespace while a child, which stays outside, maps its ids. */
-static int enter_user(uid_t uid, gid_t gid, struct err *err)
-{
-	int go[2];
-	pid_t self = getpid();
-	int status = 0;
-	if (pipe2(go, O_CLOEXEC) < 0)
-		return err_set(err, -errno, "make a user namespace");
+	struct answer answer;
+	int fds[2];
+	if (geteuid() == 0)
+		return fn(ctx, o, err);
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_set(err, -errno, "go into the container's namespaces");
 	pid_t child = fork();
 	if (child == 0) {
-		struct err why = {0};
-		char byte;
-		(void)close(go[1]);
-		bool told = file_read(go[0], &byte, 1) == 1;
-		int r = told ? map_outside(self, uid, gid, &why) : -EIO;
-		if (r < 0 && told)
-			log_debug("%s", err_text(&why));
-		_exit(r < 0);
+		(void)close(fds[0]);
+		call_child(fds[1], ctx, o, fn);
+		_exit(0);
 	}
-	(void)close(go[0]);
-	int r = child < 0 ? -errno : unshare(CLONE_NEWUSER) < 0 ? -errno : 0;
-	if (r == 0)
-		r = file_write(go[1], "", 1);
-	(void)close(go[1]);
-	if (child > 0)
-		while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-			;
-	if (r < 0)
-		return err_say(err, r, "make a user namespace: %s: this kernel lets only root make "
-			       "containers (see user_namespaces(7))", strerrordesc_np(-r));
-	return status == 0 ? 0 : map_single(uid, gid, err);
-}
-
-/* What depends on who we are is found out while we still are. */
-static int keep_places(struct ctx *ctx, uid_t uid, struct err *err)
-{
-	struct store *store = NULL;
-	const char *run_dir = NULL;
-	char text[24];
-	int r = ctx_store(ctx, &store, err);
-	if (r == 0)
-		r = ctx_run_dir(ctx, &run_dir, err);
-	(void)snprintf(text, sizeof(text), "%u", (unsigned int)uid);
-	if (r == 0 && setenv(ROOTLESS_VARIABLE, text, 1) < 0)
-		r = err_set(err, -errno, "make a user namespace");
-	return r;
-}
-
-int rootless_enter(struct ctx *ctx, struct err *err)
-{
-	uid_t uid = geteuid();
-	gid_t gid = getegid();
-	if (uid == 0)
-		return 0;
-	int r = keep_places(ctx, uid, err);
-	if (r == 0)
-		r = enter_user(uid, gid, err);
+	int r = child < 0 ? err_set(err, -errno, "go into the container's namespaces") : 0;
+	(void)close(fds[1]);
+	if (r == 0 && file_read(fds[0], &answer, sizeof(answer)) != (ssize_t)sizeof(answer))
+		r = err_say(err, -EIO, "go into the container's namespaces: the helper is gone");
+	(void)close(fds[0]);
+	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
 	if (r < 0)
 		return r;
-	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0 || unshare(CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		return err_set(err, -errno, "make a mount namespace");
-	return 0;
-}
-
-int rootless_join(struct ctx *ctx, pid_t pid, struct err *err)
-{
-	uid_t uid = geteuid();
-	if (uid == 0)
-		return 0;
-	int r = keep_places(ctx, uid, err);
-	if (r < 0)
-		return r;
-	AUTO_CLOSE int fd = pidfd_open(pid, 0);
-	AUTO_CLOSE int cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || setns(fd, CLONE_NEWUSER | CLONE_NEWNS) < 0 || setresgid(0, 0, 0) < 0 ||
-	    setresuid(0, 0, 0) < 0)
-		return err_set(err, -errno, "enter the container's user namespace");
-	if (cwd >= 0)
-		(void)fchdir(cwd);
-	return 0;
+	return answer.r < 0 ? err_copy(err, &answer.err) : answer.r;
 }

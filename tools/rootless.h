@@ -2,33 +2,39 @@
 #pragma once
 
 /*
- * Containers of ordinary users: this process, and all that it starts, goes on
- * in a user namespace in which the user is root, and a mount namespace that
- * belongs to it (user_namespaces(7)). The user's further ids are those of
- * /etc/subuid and /etc/subgid, mapped by newuidmap(1) and newgidmap(1); without
- * them the user is the only one there is.
+ * Containers of ordinary users. `run` makes namespaces (exec/userns.h) in which
+ * it is root and goes on as root does; the monitor and the holder of the image,
+ * which it starts, stay in them and own the mounts. Verbs that only read files
+ * or talk to the monitor work from outside; those that need the runtime, or take
+ * away what belongs to other ids of the user's, go in. For root nothing here does anything.
  */
 
-#include <stdbool.h>
 #include <sys/types.h>
 
-#include "base/err.h"
-#include "tools/ctx.h"
+#include "tools/containers.h"
 
-/* Set, for the processes in it, to the user's id outside. */
-#define ROOTLESS_VARIABLE "SLUICE_USERNS_UID"
+/* The user's own id, also where that has become 0. */
+uid_t rootless_uid(void);
 
-enum { ROOTLESS_MAP_MS = 10000 }; /* for newuidmap(1) and newgidmap(1) each */
+/* Whether this process went into such a namespace, or is a child of one that did. */
+bool rootless_is_inside(void);
 
 /*
- * Enters namespaces as above; nothing for root. The process has one thread.
- * -EPERM: this kernel lets users make none.
+ * Makes the namespaces and goes on in them, when this is an ordinary user; before there are
+ * threads. What the container will lack is logged as a warning.
  */
-int rootless_enter(struct ctx *ctx, struct err *err);
+int rootless_enter(struct err *err);
 
-/* Enters those that another process of this user's, a container's monitor, is in. */
-int rootless_join(struct ctx *ctx, pid_t pid, struct err *err);
+/*
+ * Goes into the namespaces of a container, when this is an ordinary user: those of its monitor,
+ * or of whoever else of it lives, or new ones with the same ids. Not to be left again.
+ */
+int rootless_join(struct ctx *ctx, const struct opened_container *opened, struct err *err);
 
-/* Whether this process is in such a namespace, and whether it has one id alone. */
-bool rootless_is_in(void);
-bool rootless_is_single(void);
+/*
+ * Calls fn(), by a child in the container's namespaces when this is an ordinary user. What it
+ * changes in memory is lost then; its result and its error are passed on.
+ */
+typedef int (*rootless_fn)(struct ctx *ctx, struct opened_container *opened, struct err *err);
+int rootless_call(struct ctx *ctx, struct opened_container *opened, rootless_fn fn,
+		  struct err *err);

@@ -91,9 +91,11 @@ static int find_user(struct making *m, struct err *err)
 	int r = user_find(m->root, f->user ? f->user : m->spec.user, &m->user, err);
 	for (size_t i = 0; i < f->group_add.count && r == 0; i++)
 		r = user_add_group(m->root, &m->user, f->group_add.items[i], err);
-	if (r < 0)
+	if (r < 0) {
 		m->bundle->exit_status = STATUS_CANNOT_RUN;
-	return r;
+		return r;
+	}
+	return run_rootless_user(&m->user, err);
 }
 
 /* ---- names ---- */
@@ -342,7 +344,7 @@ static int make_config(struct making *m, struct run_record *record, struct err *
 	if (r == 0)
 		r = set_cgroup(m, err);
 	if (r == 0)
-		r = run_rootless_apply(m->o, m->config, err);
+		r = run_rootless_fit(m->o, m->config, err);
 	return r == 0 ? confine(m, err) : r;
 }
 

@@ -3,51 +3,104 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/num.h"
+#include "exec/userns.h"
 #include "tools/rootless.h"
 #include "tools/run_apply.h"
 
-static void drop_mount(struct oci_config *config, const char *destination)
+enum { GID_TTY = 5 };
+
+/* ---- ids ---- */
+
+static int say_unmapped(const char *what, uint32_t id, const char *file, struct err *err)
+{
+	return err_say(err, -EINVAL,
+		       "the container would run as %s %u, which is not among the ids that this user "
+		       "namespace has: give yourself more in %s, or choose another with --user", what,
+		       (unsigned int)id, file);
+}
+
+int run_rootless_user(struct user *user, struct err *err)
+{
+	size_t kept = 0;
+	if (!userns_has_uid(user->uid))
+		return say_unmapped("user", user->uid, "/etc/subuid", err);
+	if (!userns_has_gid(user->gid))
+		return say_unmapped("group", user->gid, "/etc/subgid", err);
+	bool allowed = userns_has_setgroups();
+	for (size_t i = 0; i < user->n_gids; i++) {
+		if (allowed && userns_has_gid(user->gids[i]))
+			user->gids[kept++] = user->gids[i];
+		else
+			log_debug("the container does without the group %u", (unsigned int)user->gids[i]);
+	}
+	user->n_gids = kept;
+	return 0;
+}
+
+/* A terminal's group; without it terminals belong to the user's. */
+static void fit_terminals(struct oci_config *config)
+{
+	struct oci_mount *mount = run_find_mount(config, "/dev/pts");
+	for (size_t i = mount && !userns_has_gid(GID_TTY) ? mount->n_options : 0; i > 0; i--)
+		if (strcmp(mount->options[i - 1], "gid=5") == 0)
+			oci_mount_remove_options(mount, i - 1);
+}
+
+/* ---- the kernel's file systems ---- */
+
+static bool has_own(const struct oci_linux *l, const char *type)
+{
+	for (size_t i = 0; i < l->n_namespaces; i++)
+		if (strcmp(l->namespaces[i]->type, type) == 0)
+			return !l->namespaces[i]->path;
+	return false;
+}
+
+static void remove_mount(struct oci_config *config, const struct oci_mount *mount)
 {
 	for (size_t i = config->n_mounts; i > 0; i--)
-		if (strcmp(config->mounts[i - 1]->destination, destination) == 0)
+		if (config->mounts[i - 1] == mount)
 			oci_config_remove_mounts(config, i - 1);
 }
 
-/* The group of terminals is not there where the user is the only one. */
-static void drop_group(struct oci_config *config)
+/*
+ * The kernel mounts a sysfs, a proc or an mqueue only for who owns the network, the processes or the
+ * queues that it shows; where those are not the container's own, there is what this machine has, if
+ * anything.
+ */
+static int fit_kernel_mount(struct oci_config *config, const char *place, const char *type,
+			    const char *mode)
 {
-	struct oci_mount *pts = run_find_mount(config, "/dev/pts");
-	for (size_t i = pts ? pts->n_options : 0; i > 0; i--)
-		if (strncmp(pts->options[i - 1], "gid=", 4) == 0)
-			oci_mount_remove_options(pts, i - 1);
-}
-
-/* Of a network that is the host's, the kernel's view cannot be mounted anew. */
-static int bind_sys(struct oci_config *config)
-{
-	static const char *const words[] = {"rbind", "nosuid", "noexec", "nodev", "ro", "rslave"};
-	struct oci_mount *sys = run_find_mount(config, "/sys");
-	if (!sys)
+	const char *const words[] = {"rbind", "nosuid", "noexec", "nodev", "rslave", mode};
+	struct oci_mount *mount = run_find_mount(config, place);
+	if (!mount || !mount->type || strcmp(mount->type, type) != 0)
 		return 0;
-	oci_mount_clear_options(sys);
-	int r = oci_mount_set_type(sys, "bind");
+	if (access(place, F_OK) < 0) {
+		remove_mount(config, mount);
+		return 0;
+	}
+	oci_mount_clear_options(mount);
+	int r = oci_mount_set_type(mount, "bind");
 	if (r == 0)
-		r = oci_mount_set_source(sys, "/sys");
+		r = oci_mount_set_source(mount, place);
 	for (size_t i = 0; i < ARRAY_LEN(words) && r == 0; i++)
-		r = oci_mount_add_options(sys, words[i]);
+		r = oci_mount_add_options(mount, words[i]);
 	return r;
 }
 
-static void warn_limits(const struct run_options *o)
+/* ---- control groups ---- */
+
+static void fit_limits(const struct run_options *o, struct oci_linux *l)
 {
 	const struct {
 		const char *flag;
 		bool given;
 	} limits[] = {
-		{"--memory", o->has_memory},	{"--cpus", o->has_cpu},
+		{"--memory", o->has_memory},	 {"--cpus", o->has_cpu},
 		{"--cpu-shares", o->has_shares}, {"--pids-limit", o->has_pids},
 		{"--cpuset-cpus", o->flags->cpuset_cpus != NULL},
 		{"--cgroup-parent", o->flags->cgroup_parent != NULL},
@@ -55,23 +108,23 @@ static void warn_limits(const struct run_options *o)
 	for (size_t i = 0; i < ARRAY_LEN(limits); i++)
 		if (limits[i].given)
 			log_warn("%s has no effect: this user has no control groups", limits[i].flag);
-}
-
-int run_rootless_apply(const struct run_options *o, struct oci_config *config, struct err *err)
-{
-	int r = 0;
-	if (!rootless_is_in())
-		return 0;
-	struct oci_linux *l = oci_config_need_linux(config);
-	if (!l)
-		return err_set(err, -ENOMEM, "write the container's configuration");
-	warn_limits(o);
 	oci_linux_clear_resources(l);
 	oci_linux_clear_cgroups_path(l);
-	drop_mount(config, "/sys/fs/cgroup");
-	if (rootless_is_single())
-		drop_group(config);
-	if (o->network.kind == RUN_NS_HOST)
-		r = bind_sys(config);
-	return r < 0 ? err_set(err, r, "write the container's configuration") : 0;
+}
+
+int run_rootless_fit(const struct run_options *o, struct oci_config *config, struct err *err)
+{
+	struct oci_linux *l = oci_config_need_linux(config);
+	if (!rootless_is_inside())
+		return 0;
+	if (!l)
+		return err_set(err, -ENOMEM, "fit the configuration to an ordinary user");
+	fit_terminals(config);
+	fit_limits(o, l);
+	int r = has_own(l, "network") ? 0 : fit_kernel_mount(config, "/sys", "sysfs", "ro");
+	if (r == 0 && !has_own(l, "pid"))
+		r = fit_kernel_mount(config, "/proc", "proc", "rw");
+	if (r == 0 && !has_own(l, "ipc"))
+		r = fit_kernel_mount(config, "/dev/mqueue", "mqueue", "rw");
+	return r < 0 ? err_set(err, r, "fit the configuration to an ordinary user") : 0;
 }

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What a container of an ordinary user cannot have. */
+/* What a container of an ordinary user cannot have: ids that nobody gave him, limits, a sysfs of its own. */
 
 #include "exec/spec/oci.h"
+#include "exec/user.h"
 #include "tools/run_options.h"
 
 /*
- * Takes from a configuration what no user can give: control groups, devices
- * that are made, terminals' group. Says what of the flags has no effect
- * therefore. Nothing for root. -ENOMEM.
+ * Checks that the ids of a container's user are in this process's user namespace (-EINVAL). Groups
+ * that are not, or cannot be set, are left out.
  */
-int run_rootless_apply(const struct run_options *options, struct oci_config *config,
-		       struct err *err);
+int run_rootless_user(struct user *user, struct err *err);
+
+/*
+ * Fits the configuration to an ordinary user; for root it stays as it is. What it loses that
+ * was asked for is logged as a warning.
+ */
+int run_rootless_fit(const struct run_options *options, struct oci_config *config, struct err *err);

@@ -20,6 +20,7 @@
 #include "tools/run_apply.h"
 #include "tools/run_bundle.h"
 #include "tools/run_parse.h"
+#include "tools/run_rootless.h"
 #include "tools/verb.h"
 
 enum { STATUS_OURS = 125 };
@@ -79,14 +80,12 @@ static int exec_open(struct exec *e, struct ctx *ctx, const char *word, struct e
 	int r = containers_open(ctx, word, &e->o, err);
 	if (r < 0)
 		return r;
-	if (containers_is_live(&e->o) && container_monitor_alive(&e->o.state))
-		r = rootless_join(ctx, e->o.state.monitor, err);
-	if (r < 0)
-		return r;
 	if (!containers_is_live(&e->o) || e->o.state.phase != CONTAINER_RUNNING)
 		return err_say(err, -ESRCH, "%s does not run: it is %s", word,
 			       containers_status(&e->o));
-	r = file_slurp(container_dirfd(e->o.container), CONTAINER_CONFIG, &text, err);
+	r = rootless_join(ctx, &e->o, err);
+	if (r == 0)
+		r = file_slurp(container_dirfd(e->o.container), CONTAINER_CONFIG, &text, err);
 	if (r == 0)
 		r = oci_config_parse(text.data, text.len, &e->config, err);
 	if (r < 0)
@@ -116,6 +115,8 @@ static int exec_user(struct exec *e, struct err *err)
 	if (!e->state->user)
 		return 0;
 	int r = user_find(e->root, e->state->user, &e->user, err);
+	if (r == 0)
+		r = run_rootless_user(&e->user, err);
 	if (r == 0)
 		r = convert_user(&e->user, e->config, err);
 	return r;

@@ -327,9 +327,9 @@ static int run_verb_run(struct ctx *ctx, void *state, int argc, char **argv, str
 	if (r == 0)
 		r = attached_parse_keys(keys, &run.attached, err);
 	if (r == 0)
-		r = rootless_enter(ctx, err);
-	if (r == 0)
 		r = run_spaces_resolve(ctx, &run.options, err);
+	if (r == 0)
+		r = rootless_enter(err);
 	if (r == 0)
 		r = run_connect(&run, err);
 	if (r == 0)
