@@ -208,7 +208,7 @@ static const struct driver_info *engine_info(void *data)
 		.connect = (driver_connect), .close = engine_close,     \
 		.info = engine_info, .pull = engine_pull,               \
 		.create = engine_create, .start = engine_start,         \
-		.kill = engine_kill,                                    \
+		.exec = engine_exec, .kill = engine_kill,               \
 		.wait = engine_wait, .pause = engine_pause,             \
 		.resume = engine_resume, .logs = engine_logs,           \
 		.list = engine_list, .inspect = engine_inspect,         \

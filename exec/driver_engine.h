@@ -21,8 +21,8 @@
  * - A log has no times when the container has a terminal.
  * - driver_delete() removes anonymous volumes too.
  * - Programs run by driver_exec(): stdio goes through this process, so a
- *   detached one has none. One that does not exist ends with 127, as in a shell
- *   (126 when it is not executable), and the engine's words are in its output.
+ *   detached one has none. One that cannot be run ends with 126 or 127, as the
+ *   engine sees it, and the engine's words are in its output.
  *   A terminal takes its size from stdio[0] or [1] when that is one, and follows
  *   it. preserve_fds are UNSUPPORTED. What a cut-short call leaves running is
  *   killed where this process may; else the sentence says that it still runs.

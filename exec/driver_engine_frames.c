@@ -36,10 +36,11 @@ static int pass(struct engine_frames *frames, bool first, const char *bytes, siz
 	if (stream != STREAM_SYSTEM)
 		return frames->bytes(frames->data, stream == DRIVER_STDERR ? DRIVER_STDERR : DRIVER_STDOUT,
 				     first, bytes, n, error);
-	int r = buf_append(&frames->failure, bytes, n);
-	if (r < 0 || frames->left == 0)
-		return failure_say(frames, error);
-	return 0;
+	size_t room = frames->failure.max - frames->failure.len;
+	int r = buf_append(&frames->failure, bytes, (size_t)u64_min(n, room));
+	if (r < 0)
+		return driver_fail_set(error, r, "%s", frames->what);
+	return n >= room || frames->left == 0 ? failure_say(frames, error) : 0;
 }
 
 int engine_frames_piece(void *data, const char *bytes, size_t n, struct driver_error *error)

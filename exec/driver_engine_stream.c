@@ -166,7 +166,9 @@ static int log_bytes(void *data, enum driver_stream stream, bool first, const ch
 					   "%s: the engine's log is garbled: \"%s\" is not a time",
 					   l->what, l->stamp);
 		l->stamped = true;
-		l->hidden = l->time_ns < l->logs->since_ns;
+		/* Podman writes whole seconds: such an entry may be from any moment of its second. */
+		bool coarse = l->time_ns % (int64_t)NS_PER_SEC == 0;
+		l->hidden = l->time_ns + (coarse ? (int64_t)NS_PER_SEC - 1 : 0) < l->logs->since_ns;
 	}
 	return log_show(l, stream, bytes, n, error);
 }
