@@ -39,13 +39,18 @@ def cgroups():
     return found
 
 
+def is_own_place(path):
+    """The directory where the program keeps what lives: it stays, and is empty when nothing lives."""
+    return path == f"/run/{NAME}" and os.path.isdir(path) and not os.listdir(path)
+
+
 def named_files():
     found = []
     for place in PLACES:
         if os.path.isdir(place):
             found += [os.path.join(place, n) for n in os.listdir(place)
                       if NAME in n or place == "/run/netns"]
-    return found
+    return [path for path in found if not is_own_place(path)]
 
 
 def state():
