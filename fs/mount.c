@@ -19,6 +19,9 @@
 
 #define FUSE_TYPE "fuse.sluice"
 
+#define FUSE_IS_CLOSED \
+	"/dev/fuse: you may not use it: its owner has to make it readable and writable for you"
+
 void mount_options_init(struct mount_options *options)
 {
 	*options = (struct mount_options){
@@ -152,9 +155,7 @@ int mount_check(const char *dir, struct err *err)
 			       "/dev/fuse is missing: load the fuse module, or give the container "
 			       "the device");
 	if (access("/dev/fuse", R_OK | W_OK) < 0)
-		return err_say(err, -EACCES,
-			       "/dev/fuse: you may not use it: its owner has to make it readable and "
-			       "writable for you");
+		return err_say(err, -EACCES, FUSE_IS_CLOSED);
 	return 0;
 }
 
@@ -162,6 +163,8 @@ static int mount_as_root(const char *dir, const char *source,
 			 const struct mount_options *options, int *ret_fd, struct err *err)
 {
 	AUTO_CLOSE int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (fd < 0 && errno == EACCES)
+		return err_say(err, -EACCES, FUSE_IS_CLOSED);
 	if (fd < 0)
 		return err_set(err, -errno, "open /dev/fuse");
 	char data[128];

@@ -50,9 +50,15 @@ static int enter(bool say, struct err *err)
 	return r == 0 ? note_uid(uid, err) : r;
 }
 
-int rootless_enter(struct err *err)
+int rootless_enter(pid_t shared, struct err *err)
 {
-	return geteuid() == 0 ? 0 : enter(true, err);
+	uid_t uid = geteuid();
+	if (uid == 0)
+		return 0;
+	if (shared == 0)
+		return enter(true, err);
+	int r = userns_join(shared, false, err);
+	return r == 0 ? note_uid(uid, err) : r;
 }
 
 /* ---- going to one that is there ---- */

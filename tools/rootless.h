@@ -21,9 +21,10 @@ bool rootless_is_inside(void);
 
 /*
  * Makes the namespaces and goes on in them, when this is an ordinary user; before there are
- * threads. What the container will lack is logged as a warning.
+ * threads. What the container will lack is logged as a warning. When a process is named (0: none),
+ * its user namespace is the new one's, too, so that its other namespaces can be shared.
  */
-int rootless_enter(struct err *err);
+int rootless_enter(pid_t shared, struct err *err);
 
 /*
  * Goes into the namespaces of a container, when this is an ordinary user: those of its monitor,

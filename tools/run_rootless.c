@@ -52,11 +52,12 @@ static void fit_terminals(struct oci_config *config)
 
 /* ---- the kernel's file systems ---- */
 
+/* One by path, too: only what belongs to this user namespace can be joined. */
 static bool has_own(const struct oci_linux *l, const char *type)
 {
 	for (size_t i = 0; i < l->n_namespaces; i++)
 		if (strcmp(l->namespaces[i]->type, type) == 0)
-			return !l->namespaces[i]->path;
+			return true;
 	return false;
 }
 

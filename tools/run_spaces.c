@@ -8,7 +8,7 @@
 #include "tools/containers.h"
 
 static int space_resolve(struct ctx *ctx, const char *flag, const char *file, struct run_ns *ns,
-			 struct err *err)
+			 pid_t *ret_init, struct err *err)
 {
 	AUTO_FINISH(opened_container) struct opened_container o = {0};
 	char *path = NULL;
@@ -21,6 +21,7 @@ static int space_resolve(struct ctx *ctx, const char *flag, const char *file, st
 		return err_say(err, -ESRCH, "--%s: the container %s does not run", flag, ns->value);
 	if (asprintf(&path, "/proc/%d/ns/%s", (int)o.state.pid, file) < 0)
 		return err_set(err, -ENOMEM, "--%s", flag);
+	*ret_init = o.state.pid;
 	free(ns->value);
 	*ns = (struct run_ns){.kind = RUN_NS_PATH, .value = path};
 	return 0;
@@ -40,7 +41,7 @@ static int network_check(const struct run_options *o, struct err *err)
 	return 0;
 }
 
-int run_spaces_resolve(struct ctx *ctx, struct run_options *o, struct err *err)
+int run_spaces_resolve(struct ctx *ctx, struct run_options *o, pid_t *ret_init, struct err *err)
 {
 	const struct {
 		const char *flag, *file;
@@ -52,6 +53,6 @@ int run_spaces_resolve(struct ctx *ctx, struct run_options *o, struct err *err)
 	};
 	int r = network_check(o, err);
 	for (size_t i = 0; i < ARRAY_LEN(spaces) && r == 0; i++)
-		r = space_resolve(ctx, spaces[i].flag, spaces[i].file, spaces[i].ns, err);
+		r = space_resolve(ctx, spaces[i].flag, spaces[i].file, spaces[i].ns, ret_init, err);
 	return r;
 }

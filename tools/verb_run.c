@@ -320,6 +320,7 @@ static int run_verb_run(struct ctx *ctx, void *state, int argc, char **argv, str
 		.monitor_fd = -1,
 	};
 	(void)argc;
+	pid_t shared = 0;
 	const char *keys = s->flags.detach_keys ? s->flags.detach_keys : "ctrl-p,ctrl-q";
 	/* Where nobody watches, what is written is the container's. */
 	ctx->quiet = isatty(STDERR_FILENO) != 1;
@@ -327,9 +328,9 @@ static int run_verb_run(struct ctx *ctx, void *state, int argc, char **argv, str
 	if (r == 0)
 		r = attached_parse_keys(keys, &run.attached, err);
 	if (r == 0)
-		r = run_spaces_resolve(ctx, &run.options, err);
+		r = run_spaces_resolve(ctx, &run.options, &shared, err);
 	if (r == 0)
-		r = rootless_enter(err);
+		r = rootless_enter(shared, err);
 	if (r == 0)
 		r = run_connect(&run, err);
 	if (r == 0)

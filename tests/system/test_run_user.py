@@ -247,6 +247,22 @@ def test_namespaces_of_the_host(user):
     assert said.strip() == os.readlink("/proc/self/ns/pid")
 
 
+def test_namespaces_of_another_container(user):
+    user.run("-d", "--name", "first", user.image, "sleep", "100")
+    said = [user("exec", "first", "readlink", f"/proc/self/ns/{kind}").stdout for kind in ("net", "pid")]
+    flags = ["--network", "container:first", "--pid", "container:first"]
+    assert [user.once("readlink", f"/proc/self/ns/{kind}", flags=flags).stdout
+            for kind in ("net", "pid")] == said
+    assert "sleep 100" in user.once("ps", flags=flags).stdout
+    assert user.once("ls", "/sys/class/net", flags=flags).stdout == "lo\n"
+
+
+def test_a_device_that_is_closed(user):
+    run.run("nsenter", f"--mount=/proc/{user.keeper.pid}/ns/mnt", "chmod", "600", "/dev/fuse")
+    said = user.refuses("--rm", user.image, "true", part="/dev/fuse: you may not use it")
+    assert len(said.splitlines()) == 1
+
+
 def test_what_is_lacking_is_said(user):
     said = user.once("echo", "ran", flags=["-m", "100m", "--cpus", "0.5"])
     assert said.stdout == "ran\n"
