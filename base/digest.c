@@ -1,42 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/digest.h"
 
-#include <openssl/evp.h>
-#include <pthread.h>
+/*
+ * The functions below EVP, which OpenSSL 3 would rather have nobody use. The first EVP of a
+ * process reads the configuration and loads the providers: more than a millisecond, which several
+ * processes of every `sluice run` would each spend to hash some hundred bytes. The code that
+ * hashes is the same.
+ */
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/sha.h>
 #include <string.h>
 
 struct digest_ctx {
 	enum digest_algo algo;
-	EVP_MD_CTX *evp; /* owned */
+	union {
+		SHA256_CTX sha256;
+		SHA512_CTX sha512;
+	} state;
 };
-
-/*
- * Fetching an EVP_MD costs more than hashing a small blob, so it is done once
- * a process. These are constants after the first use, never freed.
- */
-static pthread_once_t md_once = PTHREAD_ONCE_INIT;
-static EVP_MD *md_sha256;
-static EVP_MD *md_sha512;
-
-static void md_fetch(void)
-{
-	md_sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-	md_sha512 = EVP_MD_fetch(NULL, "SHA512", NULL);
-}
-
-static const EVP_MD *md_of(enum digest_algo algo)
-{
-	(void)pthread_once(&md_once, md_fetch);
-	switch (algo) {
-	case DIGEST_SHA256:
-		return md_sha256;
-	case DIGEST_SHA512:
-		return md_sha512;
-	case DIGEST_NONE:
-		break;
-	}
-	return NULL;
-}
 
 size_t digest_size(enum digest_algo algo)
 {
@@ -131,70 +112,80 @@ bool digest_equal(const struct digest *a, const struct digest *b)
 	return a->algo == b->algo && memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
 }
 
+static int ctx_init(struct digest_ctx *ctx, enum digest_algo algo)
+{
+	ctx->algo = algo;
+	switch (algo) {
+	case DIGEST_SHA256:
+		return SHA256_Init(&ctx->state.sha256) == 1 ? 0 : -EIO;
+	case DIGEST_SHA512:
+		return SHA512_Init(&ctx->state.sha512) == 1 ? 0 : -EIO;
+	case DIGEST_NONE:
+		break;
+	}
+	return -EINVAL;
+}
+
+static int ctx_finish(struct digest_ctx *ctx, struct digest *ret)
+{
+	struct digest got = {.algo = ctx->algo};
+	int ok = ctx->algo == DIGEST_SHA256 ? SHA256_Final(got.bytes, &ctx->state.sha256) :
+					      SHA512_Final(got.bytes, &ctx->state.sha512);
+	if (ok != 1)
+		return -EIO;
+	*ret = got;
+	return 0;
+}
+
 int digest_ctx_create(enum digest_algo algo, struct digest_ctx **ret)
 {
-	const EVP_MD *md = md_of(algo);
-	if (!md)
-		return -EINVAL;
 	AUTO(digest_ctx) struct digest_ctx *ctx = calloc(1, sizeof(*ctx));
 	if (!ctx)
 		return -ENOMEM;
-	ctx->algo = algo;
-	ctx->evp = EVP_MD_CTX_new();
-	if (!ctx->evp || EVP_DigestInit_ex2(ctx->evp, md, NULL) != 1)
-		return -ENOMEM;
+	int r = ctx_init(ctx, algo);
+	if (r < 0)
+		return r;
 	*ret = steal_ptr(&ctx);
 	return 0;
 }
 
 void digest_ctx_destroy(struct digest_ctx *ctx)
 {
-	if (!ctx)
-		return;
-	EVP_MD_CTX_free(ctx->evp);
 	free(ctx);
 }
 
 int digest_ctx_update(struct digest_ctx *ctx, const void *data, size_t n)
 {
-	return EVP_DigestUpdate(ctx->evp, data, n) == 1 ? 0 : -EIO;
+	int ok = ctx->algo == DIGEST_SHA256 ? SHA256_Update(&ctx->state.sha256, data, n) :
+					      SHA512_Update(&ctx->state.sha512, data, n);
+	return ok == 1 ? 0 : -EIO;
 }
 
 int digest_ctx_peek(const struct digest_ctx *ctx, struct digest *ret)
 {
-	struct digest got = {.algo = ctx->algo};
-	EVP_MD_CTX *copy = EVP_MD_CTX_new();
-	if (!copy)
-		return -ENOMEM;
-	bool ok = EVP_MD_CTX_copy_ex(copy, ctx->evp) == 1 &&
-		  EVP_DigestFinal_ex(copy, got.bytes, NULL) == 1;
-	EVP_MD_CTX_free(copy);
-	if (!ok)
-		return -EIO;
-	*ret = got;
-	return 0;
+	struct digest_ctx copy = *ctx;
+	return ctx_finish(&copy, ret);
 }
 
 int digest_ctx_final(struct digest_ctx *ctx, struct digest *ret)
 {
-	struct digest got = {.algo = ctx->algo};
-	if (EVP_DigestFinal_ex(ctx->evp, got.bytes, NULL) != 1 ||
-	    EVP_DigestInit_ex2(ctx->evp, md_of(ctx->algo), NULL) != 1)
-		return -EIO;
+	struct digest got;
+	int r = ctx_finish(ctx, &got);
+	if (r == 0)
+		r = ctx_init(ctx, ctx->algo);
+	if (r < 0)
+		return r;
 	*ret = got;
 	return 0;
 }
 
 int digest_of(enum digest_algo algo, const void *data, size_t n, struct digest *ret)
 {
-	const EVP_MD *md = md_of(algo);
-	if (!md)
-		return -EINVAL;
-	struct digest got = {.algo = algo};
-	if (EVP_Digest(data, n, got.bytes, NULL, md, NULL) != 1)
-		return -EIO;
-	*ret = got;
-	return 0;
+	struct digest_ctx ctx;
+	int r = ctx_init(&ctx, algo);
+	if (r == 0)
+		r = digest_ctx_update(&ctx, data, n);
+	return r < 0 ? r : ctx_finish(&ctx, ret);
 }
 
 int digest_match(const struct digest *want, const struct digest *got, const char *what,
