@@ -27,6 +27,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/again.h"
 #include "base/err.h"
 #include "exec/attach.h"
 #include "exec/container.h"
@@ -88,6 +89,7 @@ void monitor_launch_failed(int launch_fd, const struct driver_error *error);
 struct monitor_launch {
 	const char *program; /* path of the program */
 	char *const *argv;   /* leads to monitor_run() */
+	again_main again;    /* the same without exec, where that is possible; NULL: never */
 	char *const *envp;
 	int log_fd;	     /* the monitor's stdout and stderr; -1: /dev/null */
 	const int *fds;	     /* what it finds as 4, 5, …: preserve_fds, to be closed after it ran */

@@ -16,6 +16,7 @@ struct places {
 	int *fds;
 	size_t n;
 	int program;
+	bool again; /* as monitor_launch's, and possible */
 };
 
 /* Everything first above where it is wanted, so that nothing is overwritten before its turn. */
@@ -42,7 +43,8 @@ static void __attribute__((noreturn)) child_exec(const struct monitor_launch *la
 	(void)sigemptyset(&none);
 	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 	(void)setsid();
-	if (child_place(places) == 0 && chdir("/") == 0)
+	if (child_place(places) == 0 && chdir("/") == 0 &&
+	    (!places->again || again_go(launch->again, launch->argv, (int)places->n) < 0))
 		(void)execveat(places->program, "", launch->argv, launch->envp, AT_EMPTY_PATH);
 	_exit(EXIT_NOT_STARTED);
 }
@@ -62,7 +64,8 @@ static int fork_monitor(const struct monitor_launch *launch, int theirs, pid_t *
 	fds[MONITOR_FD_LAUNCH] = theirs;
 	for (size_t i = 0; i < launch->n_fds; i++)
 		fds[MONITOR_FD_LAUNCH + 1 + i] = launch->fds[i];
-	struct places places = {.fds = fds, .n = n, .program = program};
+	struct places places = {.fds = fds, .n = n, .program = program,
+				.again = launch->again && again_possible()};
 	pid_t pid = fork();
 	if (pid < 0)
 		return -errno;

@@ -66,6 +66,7 @@ static int child_start(struct holder *h, int program_fd, struct child *ret)
 	AUTO_CLOSE int theirs = pair[1];
 	struct holder_exec exec = {.program_fd = program_fd, .argv = h->config->argv,
 				   .envp = h->config->envp, .control = theirs,
+				   .again = h->fuse_fd < 0 ? h->config->again : NULL,
 				   .init = h->init_fd, .log = -1};
 	pid_t pid;
 	int r = holder_fork(&exec, &pid);

@@ -4,7 +4,8 @@
 /*
  * A mount is two processes. The *holder* owns the connection (/dev/fuse), does
  * no parsing and no network, and starts *servers*: the same program, executed
- * anew with clean memory. When a server dies, another takes over the same
+ * anew with clean memory (the first may be a child of a holder that has done
+ * nothing yet, see base/again.h). When a server dies, another takes over the same
  * connection and no reader notices (see fs/server.h for how); when the program
  * is upgraded, the new server prepares first and the old one then makes way.
  *
@@ -28,6 +29,7 @@
 
 #include <sys/types.h>
 
+#include "base/again.h"
 #include "base/err.h"
 #include "fs/mount.h"
 #include "fs/server.h"
@@ -51,6 +53,7 @@ struct holder_config {
 	const char *program;		     /* path of the program: opened now and at each upgrade */
 	char *const *argv;		     /* of a server */
 	char *const *envp;		     /* its environment */
+	again_main again;		     /* of the first server, as in holder_launch() */
 	unsigned int crashes_max;	     /* 0: HOLDER_CRASHES_MAX */
 	int status_fd;			     /* of holder_launch(), or -1; closed once it is told */
 	/*
@@ -74,11 +77,12 @@ int holder_run(const struct holder_config *config, struct err *err);
  * its stdout and stderr, / as its working directory and nothing to read, and
  * waits until the file system is mounted and served; should the caller die
  * before, there is no mount. argv leads to holder_run(), with status_fd
- * HOLDER_FD_CONTROL. What the holder says of a failure is err's. *ret_pid: the
+ * HOLDER_FD_CONTROL; so does again, by which the program is not loaded anew where
+ * that can be (NULL: never). What the holder says of a failure is err's. *ret_pid: the
  * holder, which the caller may leave alone.
  */
-int holder_launch(const char *program, char *const *argv, char *const *envp, int log_fd,
-		  pid_t *ret_pid, struct err *err);
+int holder_launch(const char *program, char *const *argv, char *const *envp, again_main again,
+		  int log_fd, pid_t *ret_pid, struct err *err);
 
 /* Tells holder_launch() why there is no mount. */
 void holder_launch_failed(int status_fd, const struct err *err);

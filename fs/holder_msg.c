@@ -55,7 +55,7 @@ static int child_place(int from, int to)
 	return from < 0 || dup2(from, to) == to ? 0 : -errno;
 }
 
-static void __attribute__((noreturn)) child_exec(const struct holder_exec *exec)
+static void __attribute__((noreturn)) child_exec(const struct holder_exec *exec, bool again)
 {
 	sigset_t none;
 	(void)sigemptyset(&none);
@@ -71,17 +71,20 @@ static void __attribute__((noreturn)) child_exec(const struct holder_exec *exec)
 	    close_range(init < 0 ? HOLDER_FD_INIT : HOLDER_FD_FUSE + 1, UINT_MAX,
 			CLOSE_RANGE_CLOEXEC) < 0)
 		_exit(127);
+	if (again)
+		(void)again_go(exec->again, exec->argv, init < 0 ? HOLDER_FD_INIT : HOLDER_FD_FUSE + 1);
 	(void)execveat(program, "", exec->argv, exec->envp, AT_EMPTY_PATH);
 	_exit(127);
 }
 
 int holder_fork(const struct holder_exec *exec, pid_t *ret_pid)
 {
+	bool again = exec->again && again_possible();
 	pid_t pid = fork();
 	if (pid < 0)
 		return err_errno();
 	if (pid == 0)
-		child_exec(exec);
+		child_exec(exec, again);
 	*ret_pid = pid;
 	return 0;
 }
@@ -91,8 +94,8 @@ void holder_launch_failed(int status_fd, const struct err *err)
 	(void)holder_send(status_fd, HOLDER_FAILED, err, -1);
 }
 
-int holder_launch(const char *program, char *const *argv, char *const *envp, int log_fd,
-		  pid_t *ret_pid, struct err *err)
+int holder_launch(const char *program, char *const *argv, char *const *envp, again_main again,
+		  int log_fd, pid_t *ret_pid, struct err *err)
 {
 	AUTO_CLOSE int program_fd = open(program, O_PATH | O_CLOEXEC);
 	if (program_fd < 0)
@@ -103,7 +106,7 @@ int holder_launch(const char *program, char *const *argv, char *const *envp, int
 	AUTO_CLOSE int mine = pair[0];
 	AUTO_CLOSE int theirs = pair[1];
 	struct holder_exec exec = {.program_fd = program_fd, .argv = argv, .envp = envp,
-				   .control = theirs, .init = -1, .log = log_fd};
+				   .again = again, .control = theirs, .init = -1, .log = log_fd};
 	pid_t pid;
 	int r = holder_fork(&exec, &pid);
 	if (r < 0)

@@ -31,6 +31,7 @@ int holder_receive(int sock, struct holder_msg *ret, int *ret_fd);
 struct holder_exec {
 	int program_fd;
 	char *const *argv, *const *envp;
+	again_main again; /* instead of the program, where that is possible; NULL: never */
 	int control, init, log;
 };
 int holder_fork(const struct holder_exec *exec, pid_t *ret_pid);

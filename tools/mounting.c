@@ -11,6 +11,7 @@
 #include "fs/holder.h"
 #include "fs/image_record.h"
 #include "fs/mount.h"
+#include "tools/verb.h"
 
 int mounting_program(char **ret, struct err *err)
 {
@@ -126,7 +127,7 @@ int mounting_hold(const struct words *words, int entry_fd, struct err *err)
 				       0600);
 	if (log_fd < 0)
 		return err_set(err, -errno, "open the mount's log");
-	return holder_launch(program, words->items, environ, log_fd, &holder, err);
+	return holder_launch(program, words->items, environ, verb_again, log_fd, &holder, err);
 }
 
 static int path_of_dead(const char *text, char **ret)

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "tools/verb.h"
+#include "tools/words.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -99,6 +100,26 @@ static int finish_output(int status)
 	return EXIT_FAILED;
 }
 
+static const struct verb *find_verb(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		if (strcmp(verbs[i]->name, name) == 0)
+			return verbs[i];
+	return NULL;
+}
+
+int verb_again(char *const *argv)
+{
+	AUTO_FINISH(words) struct words words = {0};
+	for (size_t i = 0; argv[i]; i++)
+		if (words_add(&words, argv[i]) < 0)
+			return EXIT_FAILED;
+	const struct verb *verb = words.count > 1 ? find_verb(words.items[1]) : NULL;
+	if (!verb)
+		return EXIT_USAGE;
+	return finish_output(run_verb(verb, (int)words.count - 1, words.items + 1));
+}
+
 /* A file that got the number of a closed standard descriptor would be written into by printf(). */
 static int keep_standard_fds(void)
 {
@@ -129,9 +150,9 @@ int main(int argc, char **argv)
 		(void)puts("sluice " SLUICE_VERSION);
 		return finish_output(0);
 	}
-	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-		if (strcmp(verbs[i]->name, name) == 0)
-			return finish_output(run_verb(verbs[i], argc - 1, argv + 1));
+	const struct verb *verb = find_verb(name);
+	if (verb)
+		return finish_output(run_verb(verb, argc - 1, argv + 1));
 	(void)fprintf(stderr, "sluice: there is no verb '%s'; 'sluice --help' lists them\n", name);
 	return EXIT_USAGE;
 }

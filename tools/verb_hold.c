@@ -205,6 +205,7 @@ static int hold_run_holder(struct hold *h, struct ctx *ctx, const struct hold_st
 		.program = program,
 		.argv = words.items,
 		.envp = environ,
+		.again = verb_again,
 		.crashes_max = (unsigned int)u64_min(s->crashes, UINT_MAX),
 		.status_fd = s->foreground || s->adopt ? -1 : HOLDER_FD_CONTROL,
 		.serving = hold_serving,

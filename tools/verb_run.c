@@ -226,6 +226,7 @@ static int run_launch(struct run *run, struct err *err)
 	struct monitor_launch launch = {
 		.program = program,
 		.argv = words.items,
+		.again = verb_again,
 		.envp = environ,
 		.log_fd = log_fd,
 		.fds = fds,
