@@ -17,6 +17,8 @@ enum {
 	WHAT_MAX = 64 + DRIVER_ID_MAX, /* "delete container ID" */
 	PID_FILE_MAX = 64,
 	COMMAND_ARGS_MAX = 24,
+	FREEZE_MS = 10000,   /* until all of a container that is paused is frozen */
+	FREEZE_LOOK_MS = 2,
 };
 
 static void oci_close(void *data)
@@ -240,7 +242,20 @@ static int oci_kill(void *data, const struct driver_call *call, const char *id, 
 static int oci_pause(void *data, const struct driver_call *call, const char *id,
 		     struct driver_error *error)
 {
-	return simple(data, call, "pause", NULL, id, NULL, error);
+	int r = simple(data, call, "pause", NULL, id, NULL, error);
+	deadline_t until = deadline_earlier(call->deadline, deadline_in_ms(FREEZE_MS));
+	/* The kernel freezes one task after another, and a runtime only tells it to. */
+	while (r == 0) {
+		AUTO_FINISH(driver_container) struct driver_container container = {0};
+		r = oci_inspect(data, call, id, &container, error);
+		if (r < 0 || container.status != DRIVER_RUNNING)
+			break;
+		if (deadline_passed(until))
+			return driver_fail_set(error, -ETIMEDOUT,
+					       "pause container %s: not all of it is frozen", id);
+		clock_sleep_ms(FREEZE_LOOK_MS, until);
+	}
+	return r;
 }
 
 static int oci_resume(void *data, const struct driver_call *call, const char *id,
