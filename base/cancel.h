@@ -8,6 +8,7 @@
  * number of calls at once. Everywhere it is taken, NULL means "never".
  */
 
+#include <signal.h>
 #include <stdbool.h>
 
 #include "base/cleanup.h"
@@ -17,11 +18,18 @@ struct cancel;
 
 int cancel_create(struct cancel **ret, struct err *err);
 
+/*
+ * One that the signals of the set fire, for a thread with nobody beside it. They
+ * have to be blocked, and stay pending: who wants to know which it was finds it
+ * there, and taking the last one takes the cancellation back.
+ */
+int cancel_on_signals(const sigset_t *set, struct cancel **ret, struct err *err);
+
 /* Nobody may be waiting on it any more. Accepts NULL. */
 void cancel_destroy(struct cancel *cancel);
 DEFINE_CLEANUP(cancel, cancel_destroy);
 
-/* Any thread, any number of times, also a signal handler. */
+/* Any thread, any number of times, also a signal handler. Not for one on signals. */
 void cancel_fire(struct cancel *cancel);
 
 bool cancel_fired(const struct cancel *cancel);

@@ -38,15 +38,21 @@ static void monitor_finish(struct monitor *monitor)
 }
 DEFINE_FINISH(monitor, monitor_finish);
 
+/* Those that end a container. */
+static void ending_signals(sigset_t *set)
+{
+	(void)sigemptyset(set);
+	(void)sigaddset(set, SIGTERM);
+	(void)sigaddset(set, SIGINT);
+	(void)sigaddset(set, SIGHUP);
+}
+
 /* Children's ends come to this process, and signals as something to poll. */
 static int prepare_process(struct monitor *monitor, struct err *err)
 {
 	sigset_t set;
-	(void)sigemptyset(&set);
+	ending_signals(&set);
 	(void)sigaddset(&set, SIGCHLD);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGHUP);
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ||
 	    sigaction(SIGPIPE, &ignore, NULL) < 0 || pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
@@ -195,8 +201,13 @@ static int start(struct monitor *monitor, struct driver_error *error)
 {
 	const struct monitor_config *config = monitor->config;
 	struct err err = {0};
-	struct driver_call call = {.deadline = deadline_in_ms(MONITOR_START_MS)};
+	sigset_t ends;
+	AUTO(cancel) struct cancel *cancel = NULL;
 	AUTO(console) struct console *console = NULL;
+	ending_signals(&ends);
+	if (cancel_on_signals(&ends, &cancel, &err) < 0)
+		return driver_fail_err(error, err.code, &err);
+	struct driver_call call = {.deadline = deadline_in_ms(MONITOR_START_MS), .cancel = cancel};
 	if (config->tty && console_create(container_path(config->container), &console, &err) < 0)
 		return driver_fail_err(error, err.code, &err);
 	int r = create(monitor, &call, console, error);

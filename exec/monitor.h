@@ -36,6 +36,7 @@
 enum {
 	MONITOR_FD_LAUNCH = 3,	      /* the monitor's end of the launcher's connection */
 	MONITOR_START_MS = 120000,    /* for the runtime to create and start a container */
+	MONITOR_CANCEL_MS = 20000,    /* for a monitor to take back what it was told not to start */
 	MONITOR_DELETE_MS = 60000,    /* and to delete it */
 	MONITOR_CALL_MS = 30000,      /* for everything else that the runtime does */
 	MONITOR_DRAIN_MS = 2000,      /* for output that others hold open when init is over */

@@ -100,6 +100,15 @@ static int hear_start(const struct attach_message *message, pid_t *ret_init,
 	return r;
 }
 
+/* Nobody wants it any more. Whether it is gone when this returns depends on the runtime. */
+static void take_back(int fd, pid_t pid, struct attach_message *message)
+{
+	struct driver_call call = {.deadline = deadline_in_ms(MONITOR_CANCEL_MS)};
+	(void)kill(pid, SIGTERM);
+	if (wait_message(fd, &call, message) == 0 && message->word == ATTACH_FAILED)
+		(void)waitpid(pid, NULL, 0);
+}
+
 int monitor_launch(const struct monitor_launch *launch, const struct driver_call *call,
 		   int *ret_fd, pid_t *ret_init, struct driver_error *error)
 {
@@ -126,7 +135,7 @@ int monitor_launch(const struct monitor_launch *launch, const struct driver_call
 	}
 	/* SIGTERM has it stop what it may have started; after its last word it ends by itself. */
 	if (r == -ETIMEDOUT || r == -ECANCELED)
-		(void)kill(pid, SIGTERM);
+		take_back(mine, pid, message);
 	else
 		(void)waitpid(pid, NULL, 0);
 	if (r == 0)

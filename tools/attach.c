@@ -56,9 +56,19 @@ int attached_block_signals(sigset_t *ret_old, struct err *err)
 	return r < 0 ? err_set(err, r, "keep the signals") : 0;
 }
 
+static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+int attached_cancel(struct cancel **ret, struct err *err)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+		(void)sigaddset(&set, ends[i]);
+	return cancel_on_signals(&set, ret, err);
+}
+
 int attached_signal_pending(void)
 {
-	static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 	sigset_t set;
 	if (sigpending(&set) < 0)
 		return 0;

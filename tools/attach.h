@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "base/cancel.h"
 #include "base/err.h"
 
 enum { ATTACHED_KEYS_MAX = 8 };
@@ -26,6 +27,9 @@ int attached_block_signals(sigset_t *ret_old, struct err *err);
 
 /* The first signal kept that means an end (INT, TERM, HUP, QUIT); 0: none. */
 int attached_signal_pending(void);
+
+/* Fired for as long as there is one: for calls before the container runs. The caller's. */
+int attached_cancel(struct cancel **ret, struct err *err);
 
 /* "ctrl-p,ctrl-q" or "a,b"; "" is none. -EINVAL. */
 int attached_parse_keys(const char *text, struct attached_config *config, struct err *err);

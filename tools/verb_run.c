@@ -232,9 +232,16 @@ static int run_launch(struct run *run, struct err *err)
 		.fds = fds,
 		.n_fds = n,
 	};
-	r = monitor_launch(&launch, NULL, &run->monitor_fd, &init, &error);
+	AUTO(cancel) struct cancel *cancel = NULL;
+	r = attached_cancel(&cancel, err);
+	if (r < 0)
+		return r;
+	struct driver_call call = {.cancel = cancel};
+	r = monitor_launch(&launch, &call, &run->monitor_fd, &init, &error);
 	if (r == 0)
 		return 0;
+	if (r == -ECANCELED && run_check_signals(run, err) < 0)
+		return err->code;
 	if (error.program)
 		run->ctx->failed = error.code == DRIVER_NOT_FOUND ? 127 : 126;
 	return err_copy(err, &error.err);
