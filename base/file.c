@@ -260,9 +260,22 @@ int commit_fd(const struct commit *c)
 	return c->fd;
 }
 
+/*
+ * A rename over a file has ext4 write the new one at once, for the sake of programs that do not
+ * sync, and the next has it free those blocks again. It asks for nothing when two files change
+ * places: then the old one is removed, and neither was ever on the disk. False where there is no
+ * file yet, or the filesystem cannot do it.
+ */
+static bool commit_exchange(struct commit *c)
+{
+	return renameat2(c->dirfd, c->temporary, c->dirfd, c->name, RENAME_EXCHANGE) == 0;
+}
+
 int commit_finish(struct commit *c, enum commit_mode mode, struct err *err)
 {
 	bool sync = mode != COMMIT_LIVE;
+	if (!sync && commit_exchange(c))
+		return 0; /* what was there goes with commit_destroy() */
 	if (sync && fsync(c->fd) < 0)
 		return err_set(err, -errno, "write %s to disk", c->name);
 	unsigned int flags = mode == COMMIT_KEEP ? RENAME_NOREPLACE : 0;
