@@ -7,6 +7,7 @@ import stat
 import pytest
 
 import runkit
+from lib import run
 
 # The value of a flag, and words of the sentence. What has no status is 125.
 BAD_FLAGS = [
@@ -116,6 +117,9 @@ BAD_FLAGS = [
     (["-z"], "there is no option -z"),
     (["--nonesuch"], "there is no option --nonesuch"),
     (["-l", "run.oci.handler=krun"], "use --annotation"),
+    (["--device", "nonesuch.example/x=y"], "there is no CDI device nonesuch.example/x=y"),
+    (["--userns", "host", "--uidmap", "0:1:1"], "leave out --userns"),
+    (["--network", "private", "-p", "80"], "--publish: the container's network is not connected"),
 ]
 
 
@@ -268,3 +272,16 @@ def test_bad_image(any_runtime, tmp_path, document, status, part):
     image = runkit.image(tmp_path / "image", **document)
     any_runtime.refuses("--rm", image, status=status, part=part)
     assert not any_runtime.remains()
+
+
+def test_store_that_is_full(any_runtime, tmp_path):
+    place = tmp_path / "small"
+    place.mkdir()
+    run.run("mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", place)
+    try:
+        said = any_runtime.refuses("--rm", "--store", place / "store", any_runtime.small, "true",
+                                   status=125, part="is full")
+        assert "sluice gc" in said and "No space left on device" in said
+        assert not list(place.glob("store/containers/*"))
+    finally:
+        run.run("umount", place)
