@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "base/log.h"
 #include "exec/cni_plugin.h"
 #include "exec/form.h"
 #include "exec/netns.h"
@@ -261,6 +260,16 @@ static int attachment_check(const struct cni_attachment *a, struct err *err)
 	return 0;
 }
 
+/* Before anything is done: what was never there could not undo it either. */
+static int look_for_all(const struct record *record, struct err *err)
+{
+	const json_t *plugins = cni_network_plugins(record->network);
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < json_array_size(plugins); i++)
+		r = cni_plugin_look(&record->run, json_array_get(plugins, i), err);
+	return r;
+}
+
 static int add_all(struct record *record, json_t **ret, struct err *err)
 {
 	const json_t *plugins = cni_network_plugins(record->network);
@@ -310,6 +319,8 @@ int cni_attach(int dirfd, const struct cni_attachment *attachment, deadline_t de
 		return err_set(err, -ENOMEM, "connect the container to a network");
 	r = record_open(json, &record, err);
 	if (r == 0)
+		r = look_for_all(&record, err);
+	if (r == 0)
 		r = record_write(dirfd, json, err);
 	if (r < 0)
 		return r;
@@ -318,8 +329,12 @@ int cni_attach(int dirfd, const struct cni_attachment *attachment, deadline_t de
 	r = connect_it(dirfd, &record, ret, err);
 	if (r < 0) {
 		struct err why = {0};
-		if (cni_detach(dirfd, deadline_in_ms(CNI_UNDO_MS), NULL, &why) < 0)
-			log_debug("%s", err_text(&why));
+		struct err first = {0};
+		if (cni_detach(dirfd, deadline_in_ms(CNI_UNDO_MS), NULL, &why) == 0 || !err)
+			return r;
+		(void)err_copy(&first, err);
+		(void)err_say(err, r, "%s; and undoing it failed: %s", err_text(&first),
+			      err_text(&why));
 	}
 	return r;
 }
@@ -371,8 +386,11 @@ int cni_detach(int dirfd, deadline_t deadline, const struct cancel *cancel, stru
 	record.run.deadline = deadline;
 	record.run.cancel = cancel;
 	r = delete_all(&record, err);
-	if (r < 0)
-		return r;
+	return r < 0 ? r : cni_forget(dirfd, err);
+}
+
+int cni_forget(int dirfd, struct err *err)
+{
 	if (unlinkat(dirfd, CNI_RECORD, 0) < 0 && errno != ENOENT)
 		return err_set(err, -errno, "remove " CNI_RECORD);
 	return 0;

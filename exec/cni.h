@@ -80,10 +80,10 @@ DEFINE_FINISH(cni_result, cni_result_finish);
 /*
  * Connects a container, whose directory is dirfd: ADD of every plugin, in order,
  * each with the result of the one before. After a failure what was done is undone
- * (within CNI_UNDO_MS), and the record stays only where that failed, too. The caller
+ * (within CNI_UNDO_MS); where that fails, too, the sentence says so, and the record stays. The caller
  * finishes *ret. -EEXIST: it is connected. -EINVAL: an id or name that is none, a result
  * that is none. -ENOTSUP: there are ports, and no plugin takes portMappings. -ENOENT: a
- * plugin is in none of the directories. -EIO with the plugin's own words. -ETIMEDOUT,
+ * plugin is in none of the directories, and none was run. -EIO with the plugin's own words. -ETIMEDOUT,
  * -ECANCELED, -ENOMEM.
  */
 int cni_attach(int dirfd, const struct cni_attachment *attachment, deadline_t deadline,
@@ -101,3 +101,6 @@ int cni_check(int dirfd, deadline_t deadline, const struct cancel *cancel, struc
  * gone; 0 when the container is not connected. Errors as those of cni_attach().
  */
 int cni_detach(int dirfd, deadline_t deadline, const struct cancel *cancel, struct err *err);
+
+/* Removes the record of a connection that plugins refuse to undo. 0: there is none. */
+int cni_forget(int dirfd, struct err *err);

@@ -44,6 +44,13 @@ static int find(const struct cni_run *run, const char *type, char **ret, struct 
 	return err_say(err, -ENOENT, "the plugin %s is not in %s", type, buf_str(&where));
 }
 
+int cni_plugin_look(const struct cni_run *run, const json_t *plugin, struct err *err)
+{
+	AUTO_FREE char *path = NULL;
+	int r = find(run, json_string_value(json_object_get(plugin, "type")), &path, err);
+	return r < 0 ? err_prefix(err, r, "network %s", run->network) : 0;
+}
+
 /* ---- what it is told ---- */
 
 /* The arguments whose capabilities the plugin has. */

@@ -22,6 +22,9 @@ struct cni_run {
 	const struct cancel *cancel;
 };
 
+/* Whether the plugin is in one of the directories: 0, or -ENOENT. */
+int cni_plugin_look(const struct cni_run *run, const json_t *plugin, struct err *err);
+
 /*
  * Runs the plugin of this configuration with a previous result (NULL: none).
  * *ret, which may be NULL, is what it said, an object of the caller's. -ENOENT: it

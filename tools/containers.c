@@ -13,11 +13,13 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/num.h"
 #include "exec/attach.h"
 #include "exec/driver_oci.h"
 #include "fs/mount.h"
 #include "tools/rootless.h"
+#include "tools/run_network.h"
 
 enum {
 	NAME_SALTS_MAX = 64, /* tries to find a name that is free */
@@ -296,7 +298,7 @@ int containers_driver(struct ctx *ctx, const char *runtime, struct driver_conn *
 
 /* ---- taking away ---- */
 
-int containers_unmount(const struct container *container, struct err *err)
+static int unmount(const struct container *container, struct err *err)
 {
 	AUTO_FREE char *rootfs = NULL;
 	if (asprintf(&rootfs, "%s/" CONTAINER_ROOTFS, container_path(container)) < 0) {
@@ -314,6 +316,13 @@ int containers_unmount(const struct container *container, struct err *err)
 	return r == -EINVAL || r == -ENOENT ? 0 : r;
 }
 
+int containers_unmount(const struct container *container, struct err *err)
+{
+	int r = unmount(container, err);
+	int r_network = run_network_detach(container, r == 0 ? err : NULL);
+	return r < 0 ? r : r_network;
+}
+
 static int remove_runtime(struct ctx *ctx, const struct opened_container *o, struct err *err)
 {
 	AUTO(driver_conn) struct driver_conn *conn = NULL;
@@ -325,6 +334,18 @@ static int remove_runtime(struct ctx *ctx, const struct opened_container *o, str
 	return r < 0 ? err_copy(err, &error.err) : 0;
 }
 
+/* The last one to try: a plugin that refuses must not keep the container for ever. */
+static int bury_mounts(const struct container *container, struct err *err)
+{
+	struct err why = {0};
+	int r = run_network_detach(container, &why);
+	if (r < 0) {
+		log_warn("%s; what it left is no longer known here", err_text(&why));
+		r = run_network_forget(container, err);
+	}
+	return r == 0 ? unmount(container, err) : r;
+}
+
 static int bury(struct ctx *ctx, struct opened_container *o, struct err *err)
 {
 	int r = container_lock(o->container, err);
@@ -332,14 +353,14 @@ static int bury(struct ctx *ctx, struct opened_container *o, struct err *err)
 		return r;
 	struct container_state *state = &o->state;
 	if (state->phase == CONTAINER_EXITED || state->phase == CONTAINER_FAILED)
-		return containers_unmount(o->container, err);
+		return bury_mounts(o->container, err);
 	if (state->phase != CONTAINER_CONFIGURED) {
 		if (container_init_alive(state))
 			(void)kill(state->pid, SIGKILL);
 		r = remove_runtime(ctx, o, err);
 	}
 	if (r == 0)
-		r = containers_unmount(o->container, err);
+		r = bury_mounts(o->container, err);
 	if (r < 0)
 		return r;
 	state->phase = CONTAINER_EXITED;

@@ -69,8 +69,8 @@ int containers_driver(struct ctx *ctx, const char *runtime, struct driver_conn *
 		      struct driver_error *error);
 
 /*
- * Takes away what is mounted at a container's rootfs, and waits for the mount's
- * processes to end. 0 when nothing is there.
+ * Takes away what is mounted at a container's rootfs, waits for the mount's processes to
+ * end, and disconnects the container from its network. 0 when nothing is there.
  */
 int containers_unmount(const struct container *container, struct err *err);
 

@@ -25,6 +25,8 @@
 #include "tools/run_parse.h"
 #include "tools/run_rootless.h"
 
+enum { ADDRESS_MAX = 64 }; /* bytes of an IP address */
+
 enum { STATUS_OURS = 125, STATUS_CANNOT_RUN = 126 };
 
 #define INIT_PLACE "/dev/init"
@@ -135,16 +137,26 @@ static int make_etc(struct making *m, const char *hostname, struct err *err)
 	AUTO_CLOSE int dirfd = -1;
 	AUTO_FREE char *dir = NULL;
 	AUTO_FREE const char **dns = calloc(m->o->flags->dns.count + 1, sizeof(*dns));
+	const struct cni_result *network = m->bundle->network;
+	char address[ADDRESS_MAX] = "";
 	if (asprintf(&dir, "%s/etc", container_path(m->bundle->container)) < 0)
 		dir = NULL;
 	if (!dir || !dns)
 		return err_set(err, -ENOMEM, "write the container's /etc");
 	for (size_t i = 0; i < m->o->flags->dns.count; i++)
 		dns[i] = m->o->flags->dns.items[i];
+	/* Without the length of its prefix. */
+	if (network->n_addresses > 0)
+		(void)snprintf(address, sizeof(address), "%.*s",
+			       (int)strcspn(network->addresses[0].cidr, "/"),
+			       network->addresses[0].cidr);
 	struct etc_words words = {
 		.hostname = hostname,
+		.address = address[0] ? address : NULL,
 		.hosts = (const char *const *)m->o->hosts.items,
-		.dns = dns,
+		.dns = dns[0] ? dns : network->nameservers,
+		.dns_search = network->searches,
+		.dns_options = network->options,
 		.own_network = has_namespace(m->config, "network"),
 	};
 	/* Every user of the container reads these. */

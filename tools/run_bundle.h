@@ -7,6 +7,7 @@
  */
 
 #include "base/buf.h"
+#include "exec/cni.h"
 #include "exec/container.h"
 #include "exec/driver.h"
 #include "tools/ctx.h"
@@ -18,6 +19,7 @@ struct run_bundle {
 	const struct container *container; /* its rootfs is mounted */
 	const struct buf *image;	   /* the image's configuration; NULL: there is none */
 	const struct driver_info *runtime;
+	const struct cni_result *network;  /* what plugins made of it; zeroed: there were none */
 	char *const *words;		   /* the command line's; NULL-terminated */
 	int cache_dirfd;		   /* for compiled seccomp filters; -1: none */
 	/* Results. */

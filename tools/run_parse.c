@@ -162,7 +162,6 @@ int run_parse_ns(const char *flag, const char *text, bool network, struct run_ns
 	} modes[] = {
 		{"private", RUN_NS_PRIVATE, false}, {"host", RUN_NS_HOST, false},
 		{"none", RUN_NS_NONE, true},	    {"", RUN_NS_DEFAULT, false},
-		{"bridge", RUN_NS_PRIVATE, true},
 	};
 	struct run_ns ns = {.kind = RUN_NS_NAMED};
 	const char *value = NULL;

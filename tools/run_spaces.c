@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "tools/containers.h"
+#include "tools/run_network.h"
 
 static int space_resolve(struct ctx *ctx, const char *flag, const char *file, struct run_ns *ns,
 			 pid_t *ret_init, struct err *err)
@@ -27,20 +28,6 @@ static int space_resolve(struct ctx *ctx, const char *flag, const char *file, st
 	return 0;
 }
 
-/* Without a network that plugins make there is nothing to be in, and nothing to publish on. */
-static int network_check(const struct run_options *o, struct err *err)
-{
-	if (o->network.kind == RUN_NS_NAMED)
-		return err_say(err, -EOPNOTSUPP,
-			       "--network %s: there are no networks by name here: use host, none, private, "
-			       "container:NAME or ns:PATH", o->network.value);
-	if (o->n_ports > 0)
-		return err_say(err, -EOPNOTSUPP,
-			       "--publish: the container's network is not connected with this machine's: use "
-			       "--network host, or ns:PATH with a network that is");
-	return 0;
-}
-
 int run_spaces_resolve(struct ctx *ctx, struct run_options *o, pid_t *ret_init, struct err *err)
 {
 	const struct {
@@ -51,7 +38,7 @@ int run_spaces_resolve(struct ctx *ctx, struct run_options *o, pid_t *ret_init, 
 		{"ipc", "ipc", &o->ipc},	 {"uts", "uts", &o->uts},
 		{"cgroupns", "cgroup", &o->cgroup}, {"userns", "user", &o->user},
 	};
-	int r = network_check(o, err);
+	int r = run_network_check(o, err);
 	for (size_t i = 0; i < ARRAY_LEN(spaces) && r == 0; i++)
 		r = space_resolve(ctx, spaces[i].flag, spaces[i].file, spaces[i].ns, ret_init, err);
 	return r;

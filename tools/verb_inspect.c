@@ -20,19 +20,31 @@ static json_t *inspect_config(const struct container *container)
 	return json;
 }
 
+/* Its network, with the ports and the addresses; NULL when plugins made none. */
+static json_t *inspect_network(const struct container *container)
+{
+	AUTO_FINISH(buf) struct buf text = buf_make(CNI_RECORD_MAX);
+	json_t *json = NULL;
+	struct err ignored;
+	if (file_slurp(container_dirfd(container), CNI_RECORD, &text, &ignored) < 0 ||
+	    json_parse_object(text.data, text.len, CNI_RECORD, &json, &ignored) < 0)
+		return NULL;
+	return json;
+}
+
 static json_t *inspect_json(const struct opened_container *o)
 {
 	const struct container_state *s = &o->state;
 	json_t *record = run_record_json(&o->record);
 	json_t *json = json_pack(
-		"{s:s,s:s,s:s,s:s,s:s,s:b,s:i,s:i,s:i,s:I,s:I,s:I,s:b,s:s*,s:o,s:o*}", "id",
+		"{s:s,s:s,s:s,s:s,s:s,s:b,s:i,s:i,s:i,s:I,s:I,s:I,s:b,s:s*,s:o,s:o*,s:o*}", "id",
 		container_id(o->container), "name", o->record.name, "image", o->record.image, "directory",
 		container_path(o->container), "status", containers_status(o), "live",
 		containers_is_live(o), "pid", (int)s->pid, "monitor", (int)s->monitor, "exit_code",
 		s->exit_code, "created_ns", (json_int_t)s->created_ns, "started_ns",
 		(json_int_t)s->started_ns, "finished_ns", (json_int_t)s->finished_ns, "oom_killed",
 		s->oom_killed, "error", s->error, "record", record, "config",
-		inspect_config(o->container));
+		inspect_config(o->container), "network", inspect_network(o->container));
 	return json;
 }
 

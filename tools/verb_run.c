@@ -17,6 +17,7 @@
 #include "tools/rootless.h"
 #include "tools/run_bundle.h"
 #include "tools/run_image.h"
+#include "tools/run_network.h"
 #include "tools/run_spaces.h"
 #include "tools/text.h"
 #include "tools/verb.h"
@@ -47,6 +48,7 @@ struct run {
 	struct run_options options;	/* owned, as the rest */
 	struct run_image image;
 	struct run_record record;
+	struct cni_result network;
 	struct attached_config attached;
 	struct container *container;
 	struct driver_conn *conn;
@@ -61,6 +63,7 @@ static void run_finish(struct run *run)
 	run_options_finish(&run->options);
 	run_image_finish(&run->image);
 	run_record_finish(&run->record);
+	cni_result_finish(&run->network);
 	container_close(run->container);
 	driver_close(run->conn);
 	buf_finish(&run->config);
@@ -174,12 +177,15 @@ static int run_furnish(struct run *run, const char *image, char **words, struct 
 		.container = run->container,
 		.image = run->options.flags->rootfs ? NULL : &run->image.config,
 		.runtime = driver_info(run->conn),
+		.network = &run->network,
 		.words = words,
 		.cache_dirfd = run->cache_dirfd,
 	};
 	int r = run_mount(run, image, err);
 	if (r == 0)
 		r = run_check_signals(run, err);
+	if (r == 0)
+		r = run_network_attach(&run->options, run->container, &run->network, err);
 	if (r < 0)
 		return r;
 	r = run_bundle_make(&bundle, &run->record, &run->config, err);

@@ -119,7 +119,8 @@ def test_namespaces_of_another(containers):
 
 def test_networks_that_are_not_there(containers):
     containers.refuses("--network", "blue", containers.small, "true", status=125, part="--network blue")
-    containers.refuses("-p", "80:80", containers.small, "true", status=125, part="--publish")
+    containers.refuses("-p", "80:80", "--network", "none", containers.small, "true", status=125,
+                       part="--publish")
 
 
 def test_id_maps(containers):

@@ -260,7 +260,9 @@ static void test_failed_undo(void **state)
 	struct err err = {0};
 	put(rig, "fail.two.ADD", 0644, "{\"msg\":\"no room\"}");
 	put(rig, "fail.two.DEL", 0644, "{\"msg\":\"not now\"}");
-	assert_err(attach(rig, &err), -EIO, &err, "no room");
+	assert_err(attach(rig, &err), -EIO, &err,
+		   "network net: ADD by the plugin two: no room; and undoing it failed: network "
+		   "net: DEL by the plugin two: not now");
 	assert_int_equal(faccessat(rig->fd, CNI_RECORD, F_OK, 0), 0);
 	assert_err(cni_check(rig->fd, 0, NULL, &err), -ENOENT, &err, "was never connected");
 	assert_err(cni_detach(rig->fd, 0, NULL, &err), -EIO, &err,
@@ -270,6 +272,18 @@ static void test_failed_undo(void **state)
 	assert_ok(cni_detach(rig->fd, 0, NULL, &err), &err);
 	check_told(rig, "two DEL c1  eth0 " TWO "}\none DEL c1  eth0 " ONE "}\n");
 	assert_int_equal(faccessat(rig->fd, CNI_RECORD, F_OK, 0), -1);
+}
+
+static void test_forget(void **state)
+{
+	struct rig *rig = *state;
+	struct err err = {0};
+	assert_ok(attach(rig, &err), &err);
+	(void)unlinkat(rig->fd, "told", 0);
+	assert_ok(cni_forget(rig->fd, &err), &err);
+	assert_ok(cni_forget(rig->fd, &err), &err);
+	assert_ok(cni_detach(rig->fd, 0, NULL, &err), &err);
+	check_told(rig, "");
 }
 
 static void test_failed_check(void **state)
@@ -311,12 +325,15 @@ static void test_no_plugin(void **state)
 	struct err err = {0};
 	char want[128];
 	static const char list[] = "{\"cniVersion\":\"1.0.0\",\"name\":\"net\",\"plugins\":["
-				   "{\"type\":\"three\"}]}";
+				   "{\"type\":\"one\"},{\"type\":\"three\"}]}";
 	(void)snprintf(want, sizeof(want), "the plugin three is not in /nowhere/at/all nor in %s",
 		       rig->plugins);
 	assert_err(attach_list(rig, list, 0, 0, &result, &err), -ENOENT, &err, want);
 	assert_err(attach_list(rig, list, 1, 0, &result, &err), -ENOTSUP, &err,
 		   "the network net cannot publish ports: none of its plugins takes portMappings");
+	/* Nothing was done that would have to be undone. */
+	check_told(rig, "");
+	assert_int_equal(faccessat(rig->fd, CNI_RECORD, F_OK, 0), -1);
 }
 
 static void test_deadline(void **state)
@@ -459,7 +476,7 @@ int main(void)
 		TEST(test_failed_add), TEST(test_words_of_failure), TEST(test_failed_undo),
 		TEST(test_failed_check), TEST(test_bad_results),   TEST(test_no_plugin),
 		TEST(test_deadline),   TEST(test_bad_attachment),  TEST(test_bad_record),
-		TEST(test_networks),   TEST(test_bad_networks),
+		TEST(test_networks),   TEST(test_bad_networks),   TEST(test_forget),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
