@@ -5,7 +5,6 @@ import os
 
 import pytest
 
-import runkit
 from lib import run
 
 YAML = """---
@@ -60,7 +59,11 @@ def test_all_edits(containers, cdi, tmp_path):
     assert said.stdout.splitlines() == [
         "device 1 1", "from the host", "wrote", "character special file 1:3", "0 4711"]
     assert "Read-only file system" in said.stderr
-    assert (tmp_path / "hooked").read_text().splitlines() == ["began cdi", "ended "]
+    # The last one runs when the container is deleted, which `run` does not wait for.
+    hooked = run.wait_until(
+        lambda: [h for h in [(tmp_path / "hooked").read_text().splitlines()] if len(h) == 2], 15,
+        "the hooks to run")
+    assert hooked == [["began cdi", "ended "]]
 
 
 def test_yaml(containers, cdi):
@@ -131,7 +134,8 @@ def test_refused(containers, cdi):
 def test_dry_run(containers, cdi):
     cdi("a.json", "test.example/a", {"d": {"deviceNodes": [
         {"path": "/dev/x", "hostPath": "/dev/null", "permissions": "r"}]}})
-    config = runkit.config_of(containers, *cdi.flags, "--device", "test.example/a=d", containers.small)
+    config = json.loads(containers.run("--dry-run", *cdi.flags, "--device", "test.example/a=d",
+                                       containers.small, "true").stdout)
     (device,) = [d for d in config["linux"]["devices"] if d["path"] == "/dev/x"]
     assert (device["type"], device["major"], device["minor"]) == ("c", 1, 3)
     assert {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "r"} \
