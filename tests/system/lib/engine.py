@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import socketserver
 import struct
@@ -198,6 +199,24 @@ class Podman(Engine):
         conf.write_text('[containers]\nnetns = "none"\npids_limit = 0\n'
                         'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
         return {**super().environment(), "CONTAINERS_CONF": str(conf)}
+
+    def stop(self):
+        """Its monitors stay for minutes after a program that was run in a container."""
+        super().stop()
+        for pid in self.monitors():
+            os.kill(pid, signal.SIGKILL)
+        run.wait_until(lambda: not self.monitors(), STOP_SECONDS_MAX, "podman's monitors to end")
+
+    def monitors(self):
+        mark, found = os.fsencode(f"{self.place}/"), []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                words = Path("/proc", pid, "cmdline").read_bytes()
+            except OSError:
+                continue  # it has ended
+            if mark in words and words.split(b"\0")[0].endswith(b"conmon"):
+                found.append(int(pid))
+        return found
 
     def load(self, tar, name):
         run.run(*self.command("import", "--quiet", str(tar), name), env=self.environment())
