@@ -18,7 +18,7 @@ int engine_cut(const char *what, const struct driver_call *call, int r, struct d
 	if (r == -ETIMEDOUT)
 		return driver_fail(error, DRIVER_TIMEOUT, NULL,
 				   "%s: the engine did not finish before the deadline", what);
-	return driver_fail(error, DRIVER_ENGINE, NULL, "%s: %s", what, strerror(-r));
+	return driver_fail(error, DRIVER_ENGINE, NULL, "%s: %s", what, strerrordesc_np(-r));
 }
 
 /* What can be seen of a call between two steps of it: 0, -ECANCELED, -ETIMEDOUT. */
@@ -82,7 +82,7 @@ static int unreachable(const char *path, const struct driver_call *call, const c
 		return engine_cut(what, call, r, error);
 	if (r == -ENOENT || r == -ENOTDIR || r == -ECONNREFUSED)
 		return driver_fail(error, r == -ECONNREFUSED ? DRIVER_ENGINE : DRIVER_NOT_FOUND, NULL,
-				   "%s: no engine listens on %s: %s", what, path, strerror(-r));
+				   "%s: no engine listens on %s: %s", what, path, strerrordesc_np(-r));
 	return driver_fail_set(error, r, "%s: connect to %s", what, path);
 }
 

@@ -105,7 +105,7 @@ int engine_pull(void *conn, const struct driver_call *call, const struct driver_
 		r = auth_make(pull, &auth);
 	if (r < 0)
 		return driver_fail(error, r == -E2BIG ? DRIVER_INVALID : DRIVER_ENGINE, NULL,
-				   "%s: %s", what, strerror(-r));
+				   "%s: %s", what, strerrordesc_np(-r));
 	struct pulling pulling = {.engine = conn, .pull = pull, .what = what};
 	struct engine_lines lines = {.what = what, .rest = buf_make(DRIVER_ENGINE_LINE_MAX),
 				     .line = pull_line, .data = &pulling};
