@@ -61,19 +61,19 @@ int defaults_create(struct oci_config **ret, struct err *err)
 	return r < 0 ? err_prefix(err, r, "make the default configuration") : 0;
 }
 
-static bool has_env(const struct oci_process *process, const char *name)
+const char *defaults_find_env(const struct oci_process *process, const char *name)
 {
 	size_t n = strlen(name);
 	for (size_t i = 0; i < process->n_env; i++)
 		if (strncmp(process->env[i], name, n) == 0 && process->env[i][n] == '=')
-			return true;
-	return false;
+			return process->env[i] + n + 1;
+	return NULL;
 }
 
 static int need_env(struct oci_process *process, const char *name, const char *value)
 {
 	AUTO_FREE char *text = NULL;
-	if (!value || has_env(process, name))
+	if (!value || defaults_find_env(process, name))
 		return 0;
 	if (asprintf(&text, "%s=%s", name, value) < 0)
 		return -ENOMEM;

@@ -21,6 +21,9 @@
  */
 int defaults_create(struct oci_config **ret, struct err *err);
 
+/* The value of a process's variable, the first one of that name; NULL: it has none. Borrowed. */
+const char *defaults_find_env(const struct oci_process *process, const char *name);
+
 /*
  * Adds the variables that the process has not: PATH; TERM when it has a
  * terminal; HOSTNAME when the configuration has one; HOME (NULL: left out).

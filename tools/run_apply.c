@@ -9,6 +9,7 @@
 #include "base/htab.h"
 #include "base/list.h"
 #include "base/num.h"
+#include "exec/defaults.h"
 #include "exec/convert.h"
 
 enum { TERMINAL_OPTION_MAX = 64 };
@@ -119,6 +120,17 @@ static int apply_shm_size(uint64_t size, struct oci_config *config)
 	return oci_mount_add_options(mount, text);
 }
 
+int run_mount_host(struct oci_mount *mount, const char *const *options, size_t n)
+{
+	oci_mount_clear_options(mount);
+	int r = oci_mount_set_type(mount, "bind");
+	if (r == 0)
+		r = oci_mount_set_source(mount, mount->destination);
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = oci_mount_add_options(mount, options[i]);
+	return r;
+}
+
 /* The host's own, where its namespace is shared. */
 static int apply_shared(const char *place, struct oci_config *config)
 {
@@ -127,13 +139,7 @@ static int apply_shared(const char *place, struct oci_config *config)
 	/* The host may have mounted none. */
 	if (!mount || access(place, F_OK) < 0)
 		return 0;
-	oci_mount_clear_options(mount);
-	int r = oci_mount_set_type(mount, "bind");
-	if (r == 0)
-		r = oci_mount_set_source(mount, place);
-	for (size_t i = 0; i < ARRAY_LEN(words) && r == 0; i++)
-		r = oci_mount_add_options(mount, words[i]);
-	return r;
+	return run_mount_host(mount, words, ARRAY_LEN(words));
 }
 
 static int apply_mounts(const struct run_options *o, struct oci_config *config)
@@ -154,15 +160,6 @@ static int apply_mounts(const struct run_options *o, struct oci_config *config)
 }
 
 /* ---- the process ---- */
-
-static bool has_env(const struct oci_process *process, const char *name)
-{
-	size_t n = strlen(name);
-	for (size_t i = 0; i < process->n_env; i++)
-		if (strncmp(process->env[i], name, n) == 0 && process->env[i][n] == '=')
-			return true;
-	return false;
-}
 
 static int apply_limits(const struct run_options *o, struct oci_process *process)
 {
@@ -191,7 +188,7 @@ static int apply_process(const struct run_options *o, struct oci_config *config)
 		return -ENOMEM;
 	int r = 0;
 	oci_process_set_terminal(process, f->tty);
-	if (f->tty && !has_env(process, "TERM"))
+	if (f->tty && !defaults_find_env(process, "TERM"))
 		r = oci_process_add_env(process, "TERM=xterm");
 	if (r == 0)
 		r = run_apply_env(process, &o->env);

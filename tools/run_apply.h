@@ -26,5 +26,8 @@ int run_apply_env(struct oci_process *process, const struct words *env);
 /* The mount at exactly this place; NULL: there is none. Borrowed. */
 struct oci_mount *run_find_mount(const struct oci_config *config, const char *destination);
 
+/* Has a mount bind what the host has at that place, with these options. -ENOMEM. */
+int run_mount_host(struct oci_mount *mount, const char *const *options, size_t n);
+
 /* Every capability that this process may hand on, in the three sets that matter. -ENOMEM. */
 int run_apply_all_caps(struct oci_process_capabilities *caps);

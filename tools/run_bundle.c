@@ -168,15 +168,6 @@ static int make_etc(struct making *m, const char *hostname, struct err *err)
 
 /* ---- the command ---- */
 
-static const char *env_value(const struct oci_process *process, const char *name)
-{
-	size_t n = strlen(name);
-	for (size_t i = 0; i < process->n_env; i++)
-		if (strncmp(process->env[i], name, n) == 0 && process->env[i][n] == '=')
-			return process->env[i] + n + 1;
-	return NULL;
-}
-
 /* Finds what runs, so that it is known before a runtime ends with 1 whatever is wrong. */
 static int find_command(struct making *m, struct err *err)
 {
@@ -188,7 +179,7 @@ static int find_command(struct making *m, struct err *err)
 		mounts[i] = m->config->mounts[i]->destination;
 	struct command_search search = {
 		.root = m->root,
-		.path = env_value(process, "PATH"),
+		.path = defaults_find_env(process, "PATH"),
 		.cwd = process->cwd,
 		.user = &m->user,
 		.mounts = mounts,

@@ -84,13 +84,7 @@ static int fit_kernel_mount(struct oci_config *config, const char *place, const 
 		remove_mount(config, mount);
 		return 0;
 	}
-	oci_mount_clear_options(mount);
-	int r = oci_mount_set_type(mount, "bind");
-	if (r == 0)
-		r = oci_mount_set_source(mount, place);
-	for (size_t i = 0; i < ARRAY_LEN(words) && r == 0; i++)
-		r = oci_mount_add_options(mount, words[i]);
-	return r;
+	return run_mount_host(mount, words, ARRAY_LEN(words));
 }
 
 /* ---- control groups ---- */
