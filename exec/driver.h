@@ -107,6 +107,7 @@ struct driver_info {
 	const char *address; /* the runtime's path or the socket's */
 	const char *version; /* "1.8.1" */
 	unsigned int features; /* enum driver_feature */
+	const char *told;      /* a runtime's own features document (features.md); NULL: it has none */
 	const char *warning; /* what this host will refuse, a sentence; NULL: nothing known */
 };
 

@@ -32,6 +32,7 @@ static void oci_close(void *data)
 	free(conn->root);
 	free(conn->pids);
 	free(conn->cgroup_manager);
+	free(conn->told);
 	for (char **p = conn->env; p && *p; p++)
 		free(*p);
 	free(conn->env);

@@ -15,6 +15,7 @@ struct oci_conn {
 	char *pids;    /* owned: where it writes pid files */
 	char *cgroup_manager; /* owned; or NULL */
 	char **env;	      /* owned */
+	char *told;	      /* owned: what it said of its features, JSON; NULL: it does not */
 	bool systemd_cgroup;
 	bool hybrid; /* every command goes through hybrid_enter() */
 	struct driver_info info;

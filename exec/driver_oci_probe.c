@@ -11,13 +11,18 @@
 #include "base/spawn.h"
 #include "exec/driver_oci_priv.h"
 #include "exec/hybrid.h"
+#include "exec/spec/oci.h"
+#include "exec/spec_features.h"
 
 enum {
 	VERSION_MAX = 4096,	/* bytes of --version's output */
 	STATUS_MAX = 64 * 1024, /* bytes of /proc/self/status */
 };
 
-/* In the order of preference. */
+/*
+ * In the order of preference. The features are those of one that does not tell its own ("features",
+ * since crun 1.9 and runc 1.1); compiled filters are crun's alone, and no document has a word for them.
+ */
 static const struct {
 	const char *name;
 	const char *least;
@@ -146,6 +151,49 @@ static void cache_put(const char *dir, const char *name, const struct buf *text)
 		(void)file_commit(fd, name, text->data, text->len, COMMIT_REPLACE, NULL);
 }
 
+/* What an empty document in the cache says: it was asked, and does not tell. */
+static const char does_not_tell[] = "{}";
+
+/* Has the runtime tell its features, once for as long as it stays the same file. */
+static int ask_features(struct oci_conn *conn, const struct driver_options *options,
+			const struct driver_call *call, const char *cache,
+			struct driver_error *error)
+{
+	AUTO_FINISH(buf) struct buf text = buf_make(FEATURES_MAX);
+	char name[160];
+	(void)snprintf(name, sizeof(name), "%s-features", cache);
+	if (!cache_get(options->cache_dir, name, &text)) {
+		buf_clear(&text);
+		int r = features_ask(conn->path, &text, NULL);
+		if (r == -ENOMEM || (call->cancel && cancel_fired(call->cancel)))
+			return driver_fail_set(error, r < 0 ? r : -ECANCELED,
+					       "ask %s for its features", conn->path);
+		if (r < 0)
+			buf_clear(&text);
+		if (r < 0 && buf_puts(&text, does_not_tell) < 0)
+			return driver_fail_set(error, -ENOMEM, "connect");
+		cache_put(options->cache_dir, name, &text);
+	}
+	if (strcmp(buf_str(&text), does_not_tell) == 0)
+		return 0;
+	conn->told = strdup(buf_str(&text));
+	return conn->told ? 0 : driver_fail_set(error, -ENOMEM, "connect");
+}
+
+/* Whether the document has the action NOTIFY; without one, what is known of the runtime stays. */
+static void judge_seccomp(struct oci_conn *conn)
+{
+	AUTO(oci_features) struct oci_features *told = NULL;
+	if (!conn->told || oci_features_parse(conn->told, strlen(conn->told), &told, NULL) < 0 ||
+	    !told->linux || !told->linux->seccomp || !told->linux->seccomp->actions)
+		return;
+	const struct oci_features_linux_seccomp *seccomp = told->linux->seccomp;
+	conn->info.features &= ~(unsigned int)DRIVER_SECCOMP_NOTIFY;
+	for (size_t i = 0; i < seccomp->n_actions && seccomp->enabled; i++)
+		if (strcmp(seccomp->actions[i], "SCMP_ACT_NOTIFY") == 0)
+			conn->info.features |= DRIVER_SECCOMP_NOTIFY;
+}
+
 static bool has_capability(unsigned int bit)
 {
 	AUTO_FINISH(buf) struct buf text = buf_make(STATUS_MAX);
@@ -173,7 +221,7 @@ static int judge(struct oci_conn *conn, struct driver_error *error)
 {
 	conn->info = (struct driver_info){
 		.driver = "oci", .name = conn->name, .address = conn->path,
-		.version = conn->version, .features = DRIVER_BUNDLE,
+		.version = conn->version, .features = DRIVER_BUNDLE, .told = conn->told,
 		.warning = host_warning(conn),
 	};
 	for (size_t i = 0; i < ARRAY_LEN(KNOWN); i++) {
@@ -185,6 +233,7 @@ static int judge(struct oci_conn *conn, struct driver_error *error)
 					   conn->path, conn->name, conn->version, KNOWN[i].least);
 		conn->info.features |= KNOWN[i].features;
 	}
+	judge_seccomp(conn);
 	conn->hybrid = strcmp(conn->name, "crun") == 0 && cgroup_mode_get() == CGROUP_HYBRID;
 	if (conn->hybrid)
 		conn->info.features |= DRIVER_HYBRID_ESCAPE;
@@ -218,5 +267,6 @@ int oci_probe(struct oci_conn *conn, const struct driver_options *options,
 		return driver_fail_set(error, r, "use the runtime %s", conn->path);
 	if (!cached)
 		cache_put(options->cache_dir, name, &text);
-	return judge(conn, error);
+	r = ask_features(conn, options, call, name, error);
+	return r < 0 ? r : judge(conn, error);
 }

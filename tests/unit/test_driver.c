@@ -15,6 +15,7 @@ static const char FAKE[] =
 	"#!/bin/sh\n"
 	"dir=${0%/*}\n"
 	"[ \"$1\" = --version ] && { echo asked >>$dir/asked; cat $dir/version; exit 0; }\n"
+	"[ \"$1\" = features ] && { echo features >>$dir/told; exec cat $dir/features; }\n"
 	"root=$2 log=$4\n"
 	"shift 6\n"
 	"cmd=$1\n"
@@ -328,6 +329,14 @@ static void test_versions(void **state)
 		   "not absolute");
 }
 
+static void reconnect(struct fake *fake)
+{
+	driver_close(fake->conn);
+	fake->conn = NULL;
+	struct driver_error why = {0};
+	assert_ok(fake_connect(fake, fake->cache, &why), &why.err);
+}
+
 /* Asked once; asked again when the program is another. */
 static void test_cache(void **state)
 {
@@ -339,14 +348,51 @@ static void test_cache(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
 		if (i == 2)
 			assert_int_equal(chmod(fake->path, 0700), 0); /* changes its ctime */
-		driver_close(fake->conn);
-		fake->conn = NULL;
 		struct driver_error why = {0};
-		assert_ok(fake_connect(fake, fake->cache, &why), &why.err);
+		reconnect(fake);
 		assert_string_equal(driver_info(fake->conn)->version, "1.1.5+ds1");
 		AUTO_FINISH(buf) struct buf text = buf_make(64);
 		assert_ok(file_slurp(AT_FDCWD, path, &text, &why.err), &why.err);
 		assert_string_equal(buf_str(&text), asked[i]);
+	}
+}
+
+/* What a runtime tells of itself beats what is known of its name; one that is silent is asked once. */
+static void test_features(void **state)
+{
+	struct fake *fake = *state;
+	static const struct {
+		const char *document; /* NULL: it knows no such command */
+		bool notify, told;
+	} cases[] = {
+		{NULL, true, false},
+		{"no document", true, false},
+		{"{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"1.1.0\"}", true, true},
+		{"{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"1.1.0\",\"linux\":{\"seccomp\":"
+		 "{\"enabled\":true,\"actions\":[\"SCMP_ACT_ERRNO\",\"SCMP_ACT_NOTIFY\"]}}}", true, true},
+		{"{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"1.1.0\",\"linux\":{\"seccomp\":"
+		 "{\"enabled\":true,\"actions\":[\"SCMP_ACT_ERRNO\"]}}}", false, true},
+		{"{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"1.1.0\",\"linux\":{\"seccomp\":"
+		 "{\"enabled\":false,\"actions\":[\"SCMP_ACT_NOTIFY\"]}}}", false, true},
+	};
+	char path[160];
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		if (cases[i].document)
+			put(fake, "features", cases[i].document);
+		/* Changes its ctime: it is another program. */
+		assert_int_equal(chmod(fake->path, i % 2 ? 0700 : 0755), 0);
+		(void)snprintf(path, sizeof(path), "%s/told", fake->dir);
+		(void)unlink(path);
+		reconnect(fake);
+		reconnect(fake);
+		const struct driver_info *info = driver_info(fake->conn);
+		if (((info->features & DRIVER_SECCOMP_NOTIFY) != 0) != cases[i].notify ||
+		    (info->told != NULL) != cases[i].told)
+			fail_msg("case %zu: features %x, told %s", i, info->features,
+				 info->told ? info->told : "nothing");
+		AUTO_FINISH(buf) struct buf text = buf_make(64);
+		assert_ok(file_slurp(AT_FDCWD, path, &text, NULL), NULL);
+		assert_string_equal(buf_str(&text), "features\n");
 	}
 }
 
@@ -440,6 +486,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_deadline_and_cancel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_requests, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_versions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_features, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cache, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 		cmocka_unit_test(test_load),
