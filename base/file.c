@@ -240,12 +240,18 @@ int commit_create(int dirfd, const char *name, struct commit **ret, struct err *
 		return err_set(err, -ENOMEM, "create %s", name);
 	c->fd = -1;
 	c->dirfd = -1;
-	if (strlen(name) >= sizeof(c->name))
-		return err_set(err, -ENAMETOOLONG, "create %.64s", name);
-	(void)strcpy(c->name, name); // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
+	const char *last = strrchr(name, '/');
+	last = last ? last + 1 : name;
+	if (strlen(last) >= sizeof(c->name))
+		return err_set(err, -ENAMETOOLONG, "create %.64s", last);
+	(void)strcpy(c->name, last); // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
 
+	/* Where the name will be: a rename does not cross file systems. */
+	AUTO_FREE char *place = last > name ? strndup(name, (size_t)(last - name)) : strdup(".");
+	if (!place)
+		return err_set(err, -ENOMEM, "create %s", name);
 	/* A directory that may be fsynced: a dup of an O_PATH descriptor would not do. */
-	c->dirfd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	c->dirfd = openat(dirfd, place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (c->dirfd < 0)
 		return err_set(err, -errno, "open the directory of %s", name);
 	int r = commit_open(c);

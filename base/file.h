@@ -57,7 +57,10 @@ enum commit_mode {
 	COMMIT_LIVE,
 };
 
-/* Opens a temporary file in dirfd (duplicated) for `name`. The caller destroys the commit. */
+/*
+ * Opens a temporary file for `name`, a path seen from dirfd (borrowed), in the directory where it
+ * will be. The caller destroys the commit.
+ */
 int commit_create(int dirfd, const char *name, struct commit **ret, struct err *err);
 
 /* The descriptor to write to; borrowed, closed with the commit. */

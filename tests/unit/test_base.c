@@ -130,7 +130,22 @@ static void test_commit(void **state)
 	assert_ok(file_slurp(fd, "a", &buf, &err), &err);
 	assert_string_equal(buf_str(&buf), "two");
 
+	/* A path's temporary is made where the path leads, whatever directory this process is in. */
+	char path[64];
+	(void)snprintf(path, sizeof(path), "%s/d", dir);
 	struct commit *commit = NULL;
+	assert_ok(commit_create(AT_FDCWD, path, &commit, &err), &err);
+	char link[64], place[128] = "";
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", commit_fd(commit));
+	assert_true(readlink(link, place, sizeof(place) - 1) > 0);
+	assert_int_equal(strncmp(place, dir, strlen(dir)), 0);
+	assert_ok(commit_finish(commit, COMMIT_KEEP, &err), &err);
+	commit_destroy(commit);
+	assert_int_equal(unlinkat(fd, "d", 0), 0);
+	assert_err(file_commit(AT_FDCWD, "/nonexistent/d", "", 0, COMMIT_KEEP, &err), -ENOENT, &err,
+		   "the directory of /nonexistent/d");
+
+	commit = NULL;
 	assert_ok(commit_create(fd, "b", &commit, &err), &err);
 	commit_destroy(commit);
 	struct stat st;
