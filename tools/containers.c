@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@ enum {
 	STOPPED_MS = 10000, /* for a monitor to take a message, and to end when it is done */
 	UNMOUNT_TRIES = 200, /* for a last user to leave, before it is detached */
 	UNMOUNT_STEP_MS = 5,
+	UNREADABLE_AGE_SEC = 60, /* of a directory without a state that nobody is making any more */
 };
 
 void opened_container_finish(struct opened_container *o)
@@ -176,14 +178,41 @@ int containers_note(const struct container *container, const struct run_record *
 
 /* ---- finding ---- */
 
+/*
+ * A container whose state cannot be read was one before a power cut: nothing of it was waited for to
+ * reach the disk. One that is made or removed just now has a young directory, or one without a name.
+ */
+static int take_unreadable(struct opened_container *o, int why)
+{
+	struct stat st;
+	if (fstat(container_dirfd(o->container), &st) < 0 || st.st_nlink == 0 ||
+	    st.st_mtime + UNREADABLE_AGE_SEC > time(NULL) || container_is_locked(o->container))
+		return why;
+	run_record_finish(&o->record);
+	container_state_finish(&o->state);
+	o->state = (struct container_state){
+		.phase = CONTAINER_CREATED,
+		.created_ns = (int64_t)st.st_mtime * (int64_t)NS_PER_SEC,
+		.exit_code = -1,
+	};
+	o->record = (struct run_record){
+		.name = strndup(container_id(o->container), CONTAINERS_SHORT_ID),
+		.image = strdup("?"),
+	};
+	return o->record.name && o->record.image ? 0 : -ENOMEM;
+}
+
 static int open_one(const char *dir, const char *id, struct opened_container *ret, struct err *err)
 {
 	AUTO_FINISH(opened_container) struct opened_container o = {0};
 	int r = container_open(dir, id, &o.container, err);
-	if (r == 0)
-		r = container_state_read(o.container, &o.state, err);
+	if (r < 0)
+		return r;
+	r = container_state_read(o.container, &o.state, err);
 	if (r == 0)
 		r = run_record_parse(o.state.extra, &o.record, err);
+	if (r < 0 && r != -ENOMEM)
+		r = take_unreadable(&o, r);
 	if (r < 0)
 		return r;
 	*ret = o;
@@ -323,15 +352,28 @@ int containers_unmount(const struct container *container, struct err *err)
 	return r < 0 ? r : r_network;
 }
 
-static int remove_runtime(struct ctx *ctx, const struct opened_container *o, struct err *err)
+static int remove_from(struct ctx *ctx, const char *runtime, const char *id,
+		       struct driver_error *error)
 {
 	AUTO(driver_conn) struct driver_conn *conn = NULL;
-	struct driver_error error = {0};
 	struct driver_call call = {.deadline = deadline_in_ms(REMOVE_CALL_MS)};
-	int r = containers_driver(ctx, o->record.runtime, &conn, &error);
-	if (r == 0)
-		r = driver_delete(conn, &call, container_id(o->container), true, &error);
-	return r < 0 ? err_copy(err, &error.err) : 0;
+	int r = containers_driver(ctx, runtime, &conn, error);
+	return r == 0 ? driver_delete(conn, &call, id, true, error) : r;
+}
+
+static int remove_runtime(struct ctx *ctx, const struct opened_container *o, struct err *err)
+{
+	static const char *const any[] = {"crun", "runc"};
+	const char *id = container_id(o->container);
+	struct driver_error error = {0};
+	if (o->record.runtime)
+		return remove_from(ctx, o->record.runtime, id, &error) < 0 ?
+			       err_copy(err, &error.err) : 0;
+	/* Which one it was is not known: each that is here forgets it. */
+	for (size_t i = 0; i < ARRAY_LEN(any); i++)
+		if (remove_from(ctx, any[i], id, &error) < 0 && error.code != DRIVER_NOT_FOUND)
+			return err_copy(err, &error.err);
+	return 0;
 }
 
 /* The last one to try: a plugin that refuses must not keep the container for ever. */

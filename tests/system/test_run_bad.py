@@ -119,7 +119,7 @@ BAD_FLAGS = [
     (["-l", "run.oci.handler=krun"], "use --annotation"),
     (["--device", "nonesuch.example/x=y"], "there is no CDI device nonesuch.example/x=y"),
     (["--userns", "host", "--uidmap", "0:1:1"], "leave out --userns"),
-    (["--network", "private", "-p", "80"], "--publish: the container's network is not connected"),
+    (["--network", "private", "-p", "80"], "--publish needs a network of plugins"),
 ]
 
 

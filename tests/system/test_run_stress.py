@@ -154,6 +154,49 @@ def test_everything_is_killed(containers):
     run.wait_until(lambda: runkit.cgroups() <= cgroups, 10, "cgroups to go")
 
 
+@pytest.mark.parametrize("state", ["kept", "emptied", "lost"])
+def test_machine_is_started_again(containers, state):
+    """What the store has of a container that ran then. A power cut may take its last state along."""
+    cgroups = runkit.cgroups()
+    identity = containers.detached("sleep", "1000", flags=["--name", "old"])
+    (shown,) = json.loads(containers.verb("inspect", "old").stdout)
+    for pid in (*ours("monitor"), shown["pid"], *ours("hold"), *ours("serve")):
+        os.kill(pid, signal.SIGKILL)
+    for verb in ("monitor", "hold", "serve"):
+        run.wait_until(lambda verb=verb: not ours(verb), 10, f"processes of {verb} to end")
+    for point in reversed(run.mounts_below(containers.sluice.store)):
+        run.run("umount", "--lazy", point)
+    for place in sorted(runkit.cgroups() - cgroups, reverse=True):
+        run.wait_until(lambda place=place: removed(place), 10, f"{place} to go")
+    kept = containers.sluice.store / "containers" / identity / "state.json"
+    if state == "kept":
+        document = json.loads(kept.read_text())
+        # The same numbers, of processes of another boot: these are this test's own.
+        document.update(bootId="00000000-0000-0000-0000-000000000000", pid=os.getpid(),
+                        monitor=os.getpid())
+        kept.write_text(json.dumps(document))
+    elif state == "emptied":
+        kept.write_bytes(b"")
+    else:
+        kept.unlink()
+    if state != "kept":
+        assert containers.list("-a") == []  # it might be one that is being made just now
+        os.utime(kept.parent, (0, 0))
+    assert [c["status"] for c in containers.list("-a")] == ["dead"]
+    containers.verb("gc")
+    nothing_of(containers)
+
+
+def removed(cgroup):
+    try:
+        os.rmdir(cgroup)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_signals(containers, sig):
     """The container's process has no handler: an init would ignore it, a child of one does not."""
