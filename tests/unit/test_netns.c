@@ -30,7 +30,8 @@ static int setup_group(void **state)
 static int setup(void **state)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
-	assert_non_null(rig);
+	if (!rig)
+		return -1;
 	(void)snprintf(rig->root, sizeof(rig->root), "/tmp/netns.XXXXXX");
 	assert_non_null(mkdtemp(rig->root));
 	(void)snprintf(rig->path, sizeof(rig->path), "%s/net", rig->root);
