@@ -110,7 +110,8 @@ def test_holder_and_server_are_killed(containers):
     containers.detached("sleep", "1000", flags=["--name", "still"])
     for verb in ("hold", "serve"):
         os.kill(one(verb), signal.SIGKILL)
-    assert containers.status("still") == "running"
+    # It dies as soon as it runs code that is not in memory yet.
+    assert containers.status("still") in ("running", "exited")
     containers.verb("rm", "-f", "still")
     nothing_of(containers)
 
