@@ -18,7 +18,6 @@ struct dir_item {
 struct check {
 	const struct erofs *image;
 	struct err *err;
-	struct erofs_stats stats;
 	uint64_t n_slots;
 	uint64_t steps; /* left: entries and runs; an honest image says no byte twice */
 	uint8_t *seen;	/* owned; a bit for each slot */
@@ -168,9 +167,10 @@ static int check_dir(struct check *c, const struct dir_item *dir)
 int erofs_check(const struct erofs *image, struct err *err)
 {
 	AUTO_FINISH(check) struct check c = {.image = image, .err = err};
-	erofs_stats(image, &c.stats);
-	c.n_slots = c.stats.bytes / INODE_SLOT + 1;
-	c.steps = c.stats.bytes;
+	struct erofs_stats stats;
+	erofs_stats(image, &stats);
+	c.n_slots = stats.bytes / INODE_SLOT + 1;
+	c.steps = stats.bytes;
 	c.seen = calloc(c.n_slots / 8 + 1, 1);
 	if (!c.seen)
 		return err_set(err, -ENOMEM, "check the metadata");

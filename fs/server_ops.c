@@ -132,16 +132,22 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		(void)fuse_reply_entry(req, &entry);
 }
 
+/* The inode that a request is about. False: there is none, and the request has been answered. */
+static bool take_inode(fuse_req_t req, fuse_ino_t ino, struct erofs_inode *ret)
+{
+	int r = server_inode(server_of(req), ino, ret);
+	if (r != 0)
+		(void)fuse_reply_err(req, r);
+	return r == 0;
+}
+
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)fi;
 	struct server *server = server_of(req);
 	struct erofs_inode inode;
-	int r = server_inode(server, ino, &inode);
-	if (r != 0) {
-		(void)fuse_reply_err(req, r);
+	if (!take_inode(req, ino, &inode))
 		return;
-	}
 	struct stat st;
 	fill_stat(server, &inode, &st);
 	(void)fuse_reply_attr(req, &st, FOREVER);
@@ -151,11 +157,8 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	struct server *server = server_of(req);
 	struct erofs_inode inode;
-	int r = server_inode(server, ino, &inode);
-	if (r != 0) {
-		(void)fuse_reply_err(req, r);
+	if (!take_inode(req, ino, &inode))
 		return;
-	}
 	const char *target = NULL;
 	ssize_t n = erofs_readlink(server->config.image, &inode, &target);
 	if (n >= PATH_MAX)
@@ -281,11 +284,8 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 {
 	struct server *server = server_of(req);
 	struct erofs_inode inode;
-	int r = server_inode(server, ino, &inode);
-	if (r != 0) {
-		(void)fuse_reply_err(req, r);
+	if (!take_inode(req, ino, &inode))
 		return;
-	}
 	const void *value = NULL;
 	ssize_t n = erofs_getxattr(server->config.image, &inode, name, &value);
 	if (n < 0)
