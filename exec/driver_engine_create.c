@@ -78,6 +78,22 @@ static int wait_once(const struct engine *engine, const struct driver_call *call
 	return 0;
 }
 
+/* What a container does: 1; 0 when it is over and gone, and *ret is as it was. */
+static int state_unless_gone(const struct engine *engine, const struct driver_call *call,
+			     const char *what, const char *id, struct driver_container *ret,
+			     struct driver_error *error)
+{
+	struct driver_error why = {0};
+	int r = engine_state(engine, call, what, id, ret, &why);
+	if (r == 0)
+		return 1;
+	if (why.code == DRIVER_NOT_FOUND)
+		return 0;
+	if (error)
+		*error = why;
+	return r;
+}
+
 int engine_wait(void *conn, const struct driver_call *call, const char *id,
 		struct driver_exit *ret, struct driver_error *error)
 {
@@ -90,15 +106,11 @@ int engine_wait(void *conn, const struct driver_call *call, const char *id,
 		if (r < 0)
 			return r;
 		AUTO_FINISH(driver_container) struct driver_container now = {0};
-		struct driver_error why = {0};
-		r = engine_state(engine, call, what, id, &now, &why);
-		if (r < 0 && why.code != DRIVER_NOT_FOUND) {
-			if (error)
-				*error = why;
+		r = state_unless_gone(engine, call, what, id, &now, error);
+		if (r < 0)
 			return r;
-		}
 		/* One that could not be started stays "created", but has a code. */
-		if (r < 0 || now.status != DRIVER_CREATED || code > 0) {
+		if (r == 0 || now.status != DRIVER_CREATED || code > 0) {
 			ret->exit_code = code;
 			return 0;
 		}
@@ -220,14 +232,9 @@ static int create_finish(struct engine *engine, const struct driver_call *call,
 	if (r < 0)
 		return r;
 	AUTO_FINISH(driver_container) struct driver_container now = {0};
-	struct driver_error why = {0};
-	r = engine_state(engine, call, what, id, &now, &why);
-	/* It may be over already, and gone. */
-	if (r < 0 && why.code != DRIVER_NOT_FOUND) {
-		if (error)
-			*error = why;
+	r = state_unless_gone(engine, call, what, id, &now, error);
+	if (r < 0)
 		return r;
-	}
 	*ret_pid = now.pid;
 	return 0;
 }
