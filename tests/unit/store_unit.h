@@ -33,6 +33,23 @@ static inline void place_remove(struct place *place)
 	assert_ok(tree_remove(AT_FDCWD, place->dir, &err), &err);
 }
 
+/* A test's own place, as its state. */
+static inline int place_setup(void **state)
+{
+	struct place *place = calloc(1, sizeof(*place));
+	assert_non_null(place);
+	place_make(place);
+	*state = place;
+	return 0;
+}
+
+static inline int place_teardown(void **state)
+{
+	place_remove(*state);
+	free(*state);
+	return 0;
+}
+
 static inline struct store *place_open(const struct place *place, uint64_t budget)
 {
 	struct err err = {0};

@@ -9,21 +9,6 @@
 #include "base/clock.h"
 #include "tests/unit/store_unit.h"
 
-static int setup(void **state)
-{
-	struct place *place = calloc(1, sizeof(*place));
-	place_make(place);
-	*state = place;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	place_remove(*state);
-	free(*state);
-	return 0;
-}
-
 static void assert_default_path(const char *store, const char *data, const char *home,
 				unsigned int uid, const char *want)
 {
@@ -259,14 +244,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_default_path),
-		cmocka_unit_test_setup_teardown(test_open, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_open_waits_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_open_refusals, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_foreign_directory, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_foreign_owner, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_blobs, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_tags, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_open, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_open_waits_once, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_open_refusals, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_foreign_directory, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_foreign_owner, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_blobs, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_tags, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_lock, place_setup, place_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

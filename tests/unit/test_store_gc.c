@@ -9,21 +9,6 @@
 
 enum { SPANS = 6, SPAN = 5000, BUDGET = 64 << 20, SEEDS = 4 };
 
-static int setup(void **state)
-{
-	struct place *place = calloc(1, sizeof(*place));
-	place_make(place);
-	*state = place;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	place_remove(*state);
-	free(*state);
-	return 0;
-}
-
 static void blob_put(struct store *store, const char *text)
 {
 	struct err err = {0};
@@ -350,12 +335,12 @@ static void test_fsck_rest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_gc_keeps, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_gc_all, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_gc_damaged_image, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_gc_after_death, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_fsck_layers, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_fsck_rest, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_gc_keeps, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_gc_all, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_gc_damaged_image, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_gc_after_death, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_fsck_layers, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_fsck_rest, place_setup, place_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,21 +13,6 @@
 
 enum { SEED = 7, SPANS = 20, SPAN = 5000, BUDGET = 64 << 20 };
 
-static int setup(void **state)
-{
-	struct place *place = calloc(1, sizeof(*place));
-	place_make(place);
-	*state = place;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	place_remove(*state);
-	free(*state);
-	return 0;
-}
-
 static void test_publish_part(void **state)
 {
 	struct store *store = place_open(*state, BUDGET);
@@ -642,24 +627,24 @@ static void test_disk_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_publish_part, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_first_publisher_wins, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_fill_read_evict, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_padding_and_range, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_claims_and_eviction_exclude, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_shared_page_stays, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_new_stops_at_budget, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_other_boot, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_other_boot_sum_in, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_damaged_is_put_aside, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_check_whole, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_check_whole_padded, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_windows, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_new_refusals, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_tree, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_evict_order, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_disk_full, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_publish_part, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_first_publisher_wins, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_fill_read_evict, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_padding_and_range, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_claims_and_eviction_exclude, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_shared_page_stays, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_budget, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_new_stops_at_budget, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_other_boot, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_other_boot_sum_in, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_damaged_is_put_aside, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_check_whole, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_check_whole_padded, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_windows, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_new_refusals, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_tree, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_evict_order, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_disk_full, place_setup, place_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -98,22 +98,14 @@ static void *worker_run(void *data)
 
 static int setup(void **state)
 {
-	struct place *place = calloc(1, sizeof(*place));
-	place_make(place);
+	(void)place_setup(state);
+	struct place *place = *state;
 	device_bytes(SEED, 0, device, sizeof(device));
 	struct store *store = place_open(place, BUDGET);
 	struct seek *seek = layer_seek(SEED, SPANS, SPAN, 0, SEEK_SUM_OUT);
 	layer_publish(store, SEED, seek, 0);
 	seek_destroy(seek);
 	store_close(store);
-	*state = place;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	place_remove(*state);
-	free(*state);
 	return 0;
 }
 
@@ -253,9 +245,9 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_processes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_killed_processes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_processes, setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_killed_processes, setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_threads, setup, place_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
