@@ -24,25 +24,156 @@ enum {
 	BUNDLE_WINDOWS_MAX = 1 << 30, /* of one layer, where they are taken whole */
 };
 
+struct prepare_task {
+	struct task task;
+	struct prepare *prepare;
+};
+
+/* What the registry has beside an image: who refers to it, and Sluice's index. */
+struct prepare_index {
+	struct digest of;		/* the manifest it was asked about; none: not asked yet */
+	struct descriptors referrers;	/* owned */
+	struct descriptor bundle;	/* owned; of Sluice's index, once it is found */
+	struct buf bytes;		/* owned; the bundle's */
+};
+
 struct prepare {
 	const struct image_request *request;
 	uint64_t timeout_ms;
 	struct resolved image;		/* owned: manifest and its bytes */
 	struct image_config config;	/* owned */
 	struct image_record record;	/* owned */
-	struct descriptors referrers;	/* owned */
+	struct tasks tasks;		/* owned; what is under way of the following */
+	struct prepare_task config_task, referrers_task, bundle_task;
+	struct prepare_index index;	/* owned; the tasks' until they are over */
 	int dir;			/* owned; images/<digest> */
 };
 
+static void prepare_index_finish(struct prepare_index *index)
+{
+	descriptors_finish(&index->referrers);
+	descriptor_finish(&index->bundle);
+	buf_finish(&index->bytes);
+	*index = (struct prepare_index){0};
+}
+
 static void prepare_finish(struct prepare *p)
 {
+	tasks_wait(&p->tasks);
+	tasks_finish(&p->tasks);
 	resolved_finish(&p->image);
 	image_config_finish(&p->config);
 	image_record_finish(&p->record);
-	descriptors_finish(&p->referrers);
+	prepare_index_finish(&p->index);
 	cleanup_close(&p->dir);
 }
 DEFINE_FINISH(prepare, prepare_finish);
+
+/* ---- what can be fetched at once ---- */
+
+static void prepare_begin(struct prepare *p, struct prepare_task *task,
+			  int (*run)(struct task *task, struct err *err))
+{
+	*task = (struct prepare_task){.task.run = run, .prepare = p};
+	tasks_begin(&p->tasks, fetch_pool_io(p->request->pool), &task->task);
+}
+
+static int prepare_config(struct prepare *p, struct err *err)
+{
+	const struct descriptor *desc = &p->image.manifest.config;
+	AUTO_FINISH(buf) struct buf bytes = buf_make(CONFIG_MAX);
+	struct err ignored;
+	int r = store_blob_get(p->request->store, &desc->digest, &bytes, &ignored);
+	if (r < 0 && !p->request->origin)
+		return err_say(err, -EHOSTUNREACH,
+			       "the image's configuration is not in the store, and nothing may be fetched");
+	if (r < 0) {
+		r = origin_blob(p->request->origin, desc, &bytes, deadline_in_ms(p->timeout_ms), err);
+		if (r < 0)
+			return err_prefix(err, r, "fetch the image's configuration");
+	}
+	r = image_config_parse(bytes.data, bytes.len, p->image.manifest.layers.count, &p->config,
+			       err);
+	if (r < 0)
+		return err_prefix(err, r, "read the image's configuration");
+	return store_blob_put(p->request->store, &desc->digest, bytes.data, bytes.len, err);
+}
+
+static int prepare_config_run(struct task *task, struct err *err)
+{
+	return prepare_config(container_of(task, struct prepare_task, task)->prepare, err);
+}
+
+static int prepare_bundle_run(struct task *task, struct err *err)
+{
+	struct prepare *p = container_of(task, struct prepare_task, task)->prepare;
+	p->index.bytes = buf_make(BUNDLE_MAX);
+	return origin_blob(p->request->origin, &p->index.bundle, &p->index.bytes,
+			   deadline_in_ms(p->timeout_ms), err);
+}
+
+/* The bundle's descriptor from the list of referrers. -ENOENT: it names none. */
+static int bundle_find(struct prepare_index *index, struct err *err)
+{
+	for (size_t i = 0; i < index->referrers.count; i++) {
+		const struct descriptor *desc = &index->referrers.items[i];
+		if (!desc->artifact_type || strcmp(desc->artifact_type, IMAGE_INDEX_ARTIFACT) != 0)
+			continue;
+		const char *digest = descriptor_annotation(desc, IMAGE_INDEX_BUNDLE_DIGEST);
+		const char *size = descriptor_annotation(desc, IMAGE_INDEX_BUNDLE_SIZE);
+		if (!digest || !size)
+			continue;
+		index->bundle.media_type = strdup(IMAGE_INDEX_BUNDLE);
+		if (!index->bundle.media_type)
+			return err_set(err, -ENOMEM, "read the list of referrers");
+		int r = digest_parse(digest, &index->bundle.digest, err);
+		if (r == 0 && u64_parse(size, BUNDLE_MAX, &index->bundle.size) < 0)
+			r = err_say(err, -EBADMSG, "the index has no proper size: \"%.40s\"", size);
+		return r < 0 ? -EBADMSG : 0;
+	}
+	return -ENOENT;
+}
+
+static int prepare_referrers_run(struct task *task, struct err *err)
+{
+	struct prepare *p = container_of(task, struct prepare_task, task)->prepare;
+	int r = origin_referrers(p->request->origin, &p->index.of, NULL, &p->index.referrers,
+				 deadline_in_ms(p->timeout_ms), err);
+	/* An index is a help, not a need. */
+	if (r < 0) {
+		log_debug("look for an index: %s", err_text(err));
+		return 0;
+	}
+	/* What is found is asked for at once: nothing else has to be known for that. */
+	r = bundle_find(&p->index, err);
+	if (r == 0)
+		prepare_begin(p, &p->bundle_task, prepare_bundle_run);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* Asks who refers to a manifest, without waiting for the answer. */
+static void prepare_ask_index(struct prepare *p, const struct digest *manifest)
+{
+	if (p->request->index_use != IMAGE_INDEX_ANY || digest_equal(&p->index.of, manifest))
+		return;
+	/* What was asked about an index of several platforms says nothing of the image. */
+	tasks_wait(&p->tasks);
+	prepare_index_finish(&p->index);
+	p->bundle_task = (struct prepare_task){0};
+	p->index.of = *manifest;
+	prepare_begin(p, &p->referrers_task, prepare_referrers_run);
+}
+
+static int prepare_fetch_sides(struct prepare *p, struct err *err)
+{
+	/* The index is what takes longest, so its request gets the connection that is open. */
+	prepare_ask_index(p, &p->image.desc.digest);
+	prepare_begin(p, &p->config_task, prepare_config_run);
+	tasks_wait(&p->tasks);
+	if (p->config_task.task.result < 0)
+		return err_copy(err, &p->config_task.task.err);
+	return 0;
+}
 
 /* ---- which image ---- */
 
@@ -87,6 +218,13 @@ static int prepare_resolve(struct prepare *p, struct err *err)
 	if (request->pinned && prepare_from_store(p, request->pinned, &local) == 0)
 		return 0;
 	int r = -EHOSTUNREACH;
+	/*
+	 * Who knows the digest need not wait for the manifest to ask what belongs to it. What
+	 * was mounted before without being in the store is an index of several platforms.
+	 */
+	if (request->pinned && request->origin &&
+	    store_tag_get(request->store, request->reference, &known, &local) < 0)
+		prepare_ask_index(p, request->pinned);
 	if (request->origin)
 		r = image_resolve(request->origin, request->platform, request->pinned,
 				  deadline_in_ms(p->timeout_ms), &p->image, err);
@@ -130,84 +268,7 @@ static bool prepare_is_done(struct prepare *p)
 	return true;
 }
 
-/* ---- what can be fetched at once ---- */
-
-struct prepare_task {
-	struct task task;
-	struct prepare *prepare;
-};
-
-static int prepare_config(struct prepare *p, struct err *err)
-{
-	const struct descriptor *desc = &p->image.manifest.config;
-	AUTO_FINISH(buf) struct buf bytes = buf_make(CONFIG_MAX);
-	struct err ignored;
-	int r = store_blob_get(p->request->store, &desc->digest, &bytes, &ignored);
-	if (r < 0 && !p->request->origin)
-		return err_say(err, -EHOSTUNREACH,
-			       "the image's configuration is not in the store, and nothing may be fetched");
-	if (r < 0) {
-		r = origin_blob(p->request->origin, desc, &bytes, deadline_in_ms(p->timeout_ms), err);
-		if (r < 0)
-			return err_prefix(err, r, "fetch the image's configuration");
-	}
-	r = image_config_parse(bytes.data, bytes.len, p->image.manifest.layers.count, &p->config,
-			       err);
-	if (r < 0)
-		return err_prefix(err, r, "read the image's configuration");
-	return store_blob_put(p->request->store, &desc->digest, bytes.data, bytes.len, err);
-}
-
-static int prepare_config_run(struct task *task, struct err *err)
-{
-	return prepare_config(container_of(task, struct prepare_task, task)->prepare, err);
-}
-
-static int prepare_referrers_run(struct task *task, struct err *err)
-{
-	struct prepare *p = container_of(task, struct prepare_task, task)->prepare;
-	int r = origin_referrers(p->request->origin, &p->image.desc.digest, NULL, &p->referrers,
-				 deadline_in_ms(p->timeout_ms), err);
-	/* An index is a help, not a need. */
-	if (r < 0)
-		log_debug("look for an index: %s", err_text(err));
-	return 0;
-}
-
-static int prepare_fetch_sides(struct prepare *p, struct err *err)
-{
-	struct prepare_task config = {.task.run = prepare_config_run, .prepare = p};
-	struct prepare_task referrers = {.task.run = prepare_referrers_run, .prepare = p};
-	/* The index is what takes longest, so its request gets the connection that is open. */
-	struct task *tasks[] = {&referrers.task, &config.task};
-	bool look = p->request->index_use == IMAGE_INDEX_ANY;
-	return tasks_run(fetch_pool_io(p->request->pool), look ? tasks : tasks + 1, look ? 2 : 1,
-			 err);
-}
-
 /* ---- Sluice's index ---- */
-
-/* The bundle's descriptor from the list of referrers, or from the artifact itself. -ENOENT. */
-static int bundle_find(struct prepare *p, struct descriptor *ret, struct err *err)
-{
-	for (size_t i = 0; i < p->referrers.count; i++) {
-		const struct descriptor *desc = &p->referrers.items[i];
-		if (!desc->artifact_type || strcmp(desc->artifact_type, IMAGE_INDEX_ARTIFACT) != 0)
-			continue;
-		const char *digest = descriptor_annotation(desc, IMAGE_INDEX_BUNDLE_DIGEST);
-		const char *size = descriptor_annotation(desc, IMAGE_INDEX_BUNDLE_SIZE);
-		if (!digest || !size)
-			continue;
-		*ret = (struct descriptor){.media_type = strdup(IMAGE_INDEX_BUNDLE)};
-		if (!ret->media_type)
-			return err_set(err, -ENOMEM, "read the list of referrers");
-		int r = digest_parse(digest, &ret->digest, err);
-		if (r == 0 && u64_parse(size, BUNDLE_MAX, &ret->size) < 0)
-			r = err_say(err, -EBADMSG, "the index has no proper size: \"%.40s\"", size);
-		return r < 0 ? -EBADMSG : 0;
-	}
-	return -ENOENT;
-}
 
 /* Whether a wrong window would go unseen: the digests are not those of what is decoded. */
 static bool windows_need_check(const struct seek *seek)
@@ -349,23 +410,24 @@ static int bundle_install(struct prepare *p, const struct bundle *bundle,
 /* Uses Sluice's index if there is one: 1, or 0. */
 static int prepare_bundle(struct prepare *p, struct err *err)
 {
-	AUTO_FINISH(descriptor) struct descriptor desc = {0};
-	AUTO_FINISH(buf) struct buf bytes = buf_make(BUNDLE_MAX);
 	AUTO(bundle) struct bundle *bundle = NULL;
-	int r = bundle_find(p, &desc, err);
-	if (r == -ENOENT)
+	const struct prepare_index *index = &p->index;
+	const struct task *found = &p->referrers_task.task, *fetched = &p->bundle_task.task;
+	int r = found->result;
+	if (r < 0)
+		(void)err_copy(err, &found->err);
+	else if (!fetched->run)
 		return 0;
-	if (r == 0)
-		r = origin_blob(p->request->origin, &desc, &bytes, deadline_in_ms(p->timeout_ms),
-				err);
-	if (r == -ENOENT) {
+	else if (fetched->result == -ENOENT) {
 		log_warn("%s: its index is gone from the registry", p->request->reference);
 		return 0;
-	}
+	} else if ((r = fetched->result) < 0)
+		(void)err_copy(err, &fetched->err);
 	if (r == 0)
-		r = bundle_parse(&p->image.desc.digest, bytes.data, bytes.len, &bundle, err);
+		r = bundle_parse(&p->image.desc.digest, index->bytes.data, index->bytes.len,
+				 &bundle, err);
 	if (r == 0)
-		r = bundle_install(p, bundle, &desc.digest, err);
+		r = bundle_install(p, bundle, &index->bundle.digest, err);
 	if (r < 0)
 		return err_prefix(err, r, "use the image's index, which --no-index avoids");
 	p->record.from_bundle = true;
@@ -393,7 +455,7 @@ static int prepare_layers(struct prepare *p, struct err *err)
 		return err_set(err, -ENOMEM, "read the layers");
 	AUTO(soci_index) struct soci_index *soci = NULL;
 	if (p->request->index_use == IMAGE_INDEX_ANY) {
-		int r = soci_index_find(p->request->origin, &p->image.manifest, &p->referrers,
+		int r = soci_index_find(p->request->origin, &p->image.manifest, &p->index.referrers,
 					deadline_in_ms(p->timeout_ms), &soci, err);
 		if (r < 0 && r != -ENOENT)
 			return err_prefix(err, r, "use the image's SOCI index");
@@ -539,6 +601,7 @@ int image_prepare(const struct image_request *request, struct digest *ret_manife
 		.timeout_ms = request->timeout_ms ? request->timeout_ms : PREPARE_TIMEOUT_MS,
 		.dir = -1,
 	};
+	tasks_init(&p.tasks);
 	int r = prepare_resolve(&p, err);
 	if (r == 0)
 		r = manifest_check_layers(&p.image.manifest, err);

@@ -76,7 +76,7 @@ class Layout:
         path = self.blobs / digest[7:]
         return path.read_bytes() if path.exists() else None
 
-    def referrers(self, subject):
+    def referrers(self, subject, annotated=False):
         found = []
         for path in sorted(self.blobs.iterdir()):
             data = path.read_bytes()
@@ -85,7 +85,9 @@ class Layout:
             doc = json.loads(data)
             if doc.get("subject", {}).get("digest") == subject:
                 found.append({"mediaType": doc["mediaType"], "digest": "sha256:" + path.name,
-                              "size": len(data), "artifactType": doc.get("artifactType", "")})
+                              "size": len(data), "artifactType": doc.get("artifactType", ""),
+                              **({"annotations": doc["annotations"]}
+                                 if annotated and "annotations" in doc else {})})
         return found
 
 
@@ -93,11 +95,13 @@ class FaultServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, root, rules=(), referrers_api=True, auth=None, log=None, port=0):
+    def __init__(self, root, rules=(), referrers_api=True, auth=None, log=None, port=0,
+                 annotated=False):
         super().__init__(("127.0.0.1", port), Handler)
         self.layout = Layout(root)
         self.rules = [dict(rule, seen=0, used=0) for rule in rules]
         self.referrers_api = referrers_api
+        self.annotated = annotated  # referrers come with their annotations
         self.auth = auth  # None, or {"user", "password", "expires_in"}: tokens are needed
         self.tokens = {}  # token: when it ends
         self.requests = []
@@ -306,7 +310,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(404, {"Content-Type": "text/plain"}, b"404 page not found\n")
             return
         doc = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
-               "manifests": self.server.layout.referrers(subject)}
+               "manifests": self.server.layout.referrers(subject, self.server.annotated)}
         self.answer(200, {"Content-Type": doc["mediaType"]}, json.dumps(doc).encode())
 
     def upload_headers(self, name, session):

@@ -104,12 +104,52 @@ static void test_failures(void **state)
 	assert_int_equal(tasks_run(kit->workers, kit->tasks, TASKS, NULL), -ENOENT);
 }
 
+struct chain {
+	struct task task;
+	struct chain *next; /* begun by this one */
+	struct tasks *tasks;
+	struct workers *workers;
+	_Atomic int *runs;
+};
+
+static int chain_run(struct task *task, struct err *err)
+{
+	struct chain *chain = container_of(task, struct chain, task);
+	if (chain->next)
+		tasks_begin(chain->tasks, chain->workers, &chain->next->task);
+	atomic_fetch_add(chain->runs, 1);
+	return chain->next ? 0 : err_say(err, -EPIPE, "the last");
+}
+
+/* The wait is for those, too, that running ones have begun; then they can be begun anew. */
+static void test_begun_by_tasks(void **state)
+{
+	struct kit *kit = *state;
+	AUTO_FINISH(tasks) struct tasks tasks;
+	struct chain links[TASKS];
+	tasks_init(&tasks);
+	tasks_wait(&tasks);
+	for (size_t i = 0; i < TASKS; i++)
+		links[i] = (struct chain){.task.run = chain_run, .tasks = &tasks,
+					  .workers = kit->workers, .runs = &kit->runs,
+					  .next = i + 1 < TASKS ? &links[i + 1] : NULL};
+	for (int round = 1; round <= 2; round++) {
+		tasks_begin(&tasks, kit->workers, &links[0].task);
+		tasks_wait(&tasks);
+		assert_int_equal(kit->runs, round * TASKS);
+		assert_int_equal(links[0].task.result, 0);
+		assert_int_equal(links[TASKS - 1].task.result, -EPIPE);
+		assert_string_equal(links[TASKS - 1].task.err.text, "the last");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_all_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_begun_by_tasks, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
