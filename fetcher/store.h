@@ -136,6 +136,8 @@ struct store_fsck_options {
 	bool deep;   /* also check the SHA-256 of every present span */
 	/* Checks an open tree.erofs, which the store knows nothing of. -EBADMSG: it is wrong. May be NULL. */
 	int (*tree)(int fd, struct err *err);
+	/* Checks an image's startup profile; 0 without one. -EBADMSG: it is wrong. May be NULL. */
+	int (*profile)(struct store *store, const struct digest *image, struct err *err);
 };
 /* Checks everything; *ret_wrong is the number of findings. */
 int store_fsck(struct store *store, const struct store_fsck_options *options, store_fsck_fn fn,

@@ -200,6 +200,25 @@ static int fsck_nothing(void *data, const struct digest *digest, bool is_layer)
 	return 0;
 }
 
+/* A profile says what to fetch early, so an image is none the worse without one. */
+static int fsck_profile(struct fsck *f, int dirfd, const char *name, const struct digest *digest,
+			struct err *err)
+{
+	struct err why = {0};
+	char path[NAME_MAX + 16];
+	char what[NAME_MAX + 32];
+	int r = f->options->profile ? f->options->profile(f->store, digest, &why) : 0;
+	if (r == 0)
+		return 0;
+	if (r != -EBADMSG && r != -EIO)
+		return err_copy(err, &why);
+	(void)snprintf(path, sizeof(path), "%s/profile", name);
+	(void)snprintf(what, sizeof(what), "images/%s", path);
+	fsck_report(f, what, err_text(&why), f->options->repair ? tree_remove(dirfd, path, NULL) : 0,
+		    "removed");
+	return 0;
+}
+
 static int fsck_image(void *data, int dirfd, const char *name, struct err *err)
 {
 	struct fsck *f = data;
@@ -220,7 +239,9 @@ static int fsck_image(void *data, int dirfd, const char *name, struct err *err)
 	AUTO_CLOSE int fd = r < 0 ? -1 : openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0)
 		r = fsck_tree(f, fd, &why);
-	if (r == 0 || r == -ENOENT)
+	if (r == 0)
+		return fsck_profile(f, dirfd, name, &digest, err);
+	if (r == -ENOENT)
 		return 0;
 	if (r != -EBADMSG && r != -EOPNOTSUPP && r != -EIO)
 		return err_copy(err, &why);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "fs/erofs.h"
+#include "fs/profile_store.h"
 #include "tools/text.h"
 #include "tools/verb.h"
 
@@ -40,7 +41,7 @@ static int fsck_run(struct ctx *ctx, void *state, int argc, char **argv, struct 
 	AUTO_JSON json_t *json = ctx->json ? json_array() : NULL;
 	struct fsck_out out = {.json = json};
 	struct store_fsck_options options = {.repair = s->repair, .deep = s->deep,
-					     .tree = erofs_verify};
+					     .tree = erofs_verify, .profile = profile_check};
 	(void)argc;
 	(void)argv;
 	int r = ctx_store(ctx, &store, err);
