@@ -16,6 +16,7 @@
 #include "fs/image.h"
 #include "fs/image_record.h"
 #include "fs/layer_prepare.h"
+#include "fs/profile_registry.h"
 #include "fs/tree.h"
 
 enum {
@@ -29,12 +30,14 @@ struct prepare_task {
 	struct prepare *prepare;
 };
 
-/* What the registry has beside an image: who refers to it, and Sluice's index. */
+/* What the registry has beside an image: who refers to it, Sluice's index, and a startup profile. */
 struct prepare_index {
 	struct digest of;		/* the manifest it was asked about; none: not asked yet */
 	struct descriptors referrers;	/* owned */
 	struct descriptor bundle;	/* owned; of Sluice's index, once it is found */
 	struct buf bytes;		/* owned; the bundle's */
+	struct descriptor profile;	/* owned; of the startup profile, once it is found */
+	struct buf profile_bytes;	/* owned */
 };
 
 struct prepare {
@@ -44,7 +47,7 @@ struct prepare {
 	struct image_config config;	/* owned */
 	struct image_record record;	/* owned */
 	struct tasks tasks;		/* owned; what is under way of the following */
-	struct prepare_task config_task, referrers_task, bundle_task;
+	struct prepare_task config_task, referrers_task, bundle_task, profile_task;
 	struct prepare_index index;	/* owned; the tasks' until they are over */
 	int dir;			/* owned; images/<digest> */
 };
@@ -54,6 +57,8 @@ static void prepare_index_finish(struct prepare_index *index)
 	descriptors_finish(&index->referrers);
 	descriptor_finish(&index->bundle);
 	buf_finish(&index->bytes);
+	descriptor_finish(&index->profile);
+	buf_finish(&index->profile_bytes);
 	*index = (struct prepare_index){0};
 }
 
@@ -112,6 +117,25 @@ static int prepare_bundle_run(struct task *task, struct err *err)
 			   deadline_in_ms(p->timeout_ms), err);
 }
 
+static int prepare_profile_run(struct task *task, struct err *err)
+{
+	struct prepare *p = container_of(task, struct prepare_task, task)->prepare;
+	p->index.profile_bytes = buf_make(PROFILE_BLOB_MAX);
+	return origin_blob(p->request->origin, &p->index.profile, &p->index.profile_bytes,
+			   deadline_in_ms(u64_min(p->timeout_ms, PROFILE_FETCH_MS)), err);
+}
+
+/* A startup profile helps, and is never why an image does not start. */
+static void prepare_ask_profile(struct prepare *p)
+{
+	struct err err = {0};
+	int r = profile_find(&p->index.referrers, &p->index.profile, &err);
+	if (err.code != 0)
+		log_warn("%s: ignored: %s", p->request->reference, err_text(&err));
+	if (r == 0)
+		prepare_begin(p, &p->profile_task, prepare_profile_run);
+}
+
 /* The bundle's descriptor from the list of referrers. -ENOENT: it names none. */
 static int bundle_find(struct prepare_index *index, struct err *err)
 {
@@ -148,6 +172,7 @@ static int prepare_referrers_run(struct task *task, struct err *err)
 	r = bundle_find(&p->index, err);
 	if (r == 0)
 		prepare_begin(p, &p->bundle_task, prepare_bundle_run);
+	prepare_ask_profile(p);
 	return r == -ENOENT ? 0 : r;
 }
 
@@ -159,7 +184,7 @@ static void prepare_ask_index(struct prepare *p, const struct digest *manifest)
 	/* What was asked about an index of several platforms says nothing of the image. */
 	tasks_wait(&p->tasks);
 	prepare_index_finish(&p->index);
-	p->bundle_task = (struct prepare_task){0};
+	p->bundle_task = p->profile_task = (struct prepare_task){0};
 	p->index.of = *manifest;
 	prepare_begin(p, &p->referrers_task, prepare_referrers_run);
 }
@@ -518,6 +543,41 @@ static int prepare_merge(struct prepare *p, struct err *err)
 	return r < 0 ? r : commit_finish(commit, COMMIT_REPLACE, err);
 }
 
+/* ---- the startup profile ---- */
+
+static int prepare_profile_keep(const struct prepare *p, struct err *err)
+{
+	AUTO_FINISH(profile_facts) struct profile_facts facts = {0};
+	AUTO(profile) struct profile *profile = NULL;
+	AUTO(erofs) struct erofs *tree = NULL;
+	AUTO_CLOSE int fd = openat(p->dir, "tree.erofs", O_RDONLY | O_CLOEXEC);
+	int r = fd < 0 ? err_set(err, -errno, "open the image's metadata") :
+			 erofs_open(fd, &tree, err);
+	if (r == 0)
+		r = profile_facts_make(tree, &p->image.desc.digest, p->record.layers,
+				       p->record.n_layers, &facts, err);
+	if (r == 0)
+		r = profile_decode(&facts, p->index.profile_bytes.data, p->index.profile_bytes.len,
+				   &profile, err);
+	return r < 0 ? r : profile_adopt(p->request->store, &facts, profile, NULL, err);
+}
+
+static void prepare_profile(struct prepare *p)
+{
+	const struct task *fetched = &p->profile_task.task;
+	struct err err = {0};
+	if (!fetched->run)
+		return;
+	int r = fetched->result;
+	if (r < 0)
+		(void)err_copy(&err, &fetched->err);
+	else
+		r = prepare_profile_keep(p, &err);
+	if (r < 0)
+		log_warn("%s: its startup profile in the registry is ignored: %s",
+			 p->request->reference, err_text(&err));
+}
+
 /* ---- all together ---- */
 
 static int prepare_record(struct prepare *p, struct err *err)
@@ -534,6 +594,7 @@ static int prepare_record(struct prepare *p, struct err *err)
 	record->n_layers = manifest->layers.count;
 	for (size_t i = 0; i < record->n_layers; i++)
 		record->layers[i] = manifest->layers.items[i].digest;
+	prepare_profile(p);
 	return image_record_save(p->dir, record, err);
 }
 
