@@ -25,22 +25,50 @@ void mtable_entry_finish(struct mtable_entry *entry)
 	free(entry->image);
 	free(entry->store);
 	free(entry->upper);
+	free(entry->record.touched);
 	*entry = (struct mtable_entry){0};
+}
+
+static json_t *record_json(const struct mtable_record *record)
+{
+	return json_pack("{s:b,s:s*,s:I,s:I,s:I}", "off", record->off, "touched", record->touched,
+			 "quiet_ms", (json_int_t)record->quiet_ms, "cap_ms",
+			 (json_int_t)record->cap_ms, "cap_bytes", (json_int_t)record->cap_bytes);
 }
 
 int mtable_save(int entry_fd, const struct mtable_entry *entry, struct err *err)
 {
 	struct digest_text manifest;
 	AUTO_JSON json_t *json = json_pack(
-		"{s:s,s:s,s:s,s:s,s:s,s:s*,s:b,s:b,s:i,s:i,s:I}", "id", entry->id, "dir", entry->dir,
+		"{s:s,s:s,s:s,s:s,s:s,s:s*,s:b,s:b,s:i,s:i,s:I,s:o}", "id", entry->id, "dir", entry->dir,
 		"image", entry->image, "store", entry->store, "manifest",
 		digest_str(&entry->manifest, manifest.s), "upper", entry->upper, "erofs",
-		entry->erofs, "own_upper", entry->own_upper, "holder", (int)entry->holder, "server", (int)entry->server,
-		"created", (json_int_t)entry->created);
+		entry->erofs, "own_upper", entry->own_upper, "holder", (int)entry->holder, "server",
+		(int)entry->server, "created", (json_int_t)entry->created, "record",
+		record_json(&entry->record));
 	AUTO_FREE char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 	if (!text)
 		return err_set(err, -ENOMEM, "note a mount of %s", entry->dir);
 	return file_commit(entry_fd, "mount.json", text, strlen(text), COMMIT_LIVE, err);
+}
+
+/* An entry of an older program has none. */
+static int record_parse(const json_t *json, struct mtable_record *record, struct err *err)
+{
+	json_t *object = NULL;
+	const char *touched = NULL;
+	if (json_get_object(json, "record", JSON_MAY, &object, err) < 0)
+		return -EBADMSG;
+	if (!object)
+		return 0;
+	if (json_get_bool(object, "off", JSON_MAY, &record->off, err) < 0 ||
+	    json_get_str(object, "touched", JSON_MAY, &touched, err) < 0 ||
+	    json_get_u64(object, "quiet_ms", JSON_MAY, &record->quiet_ms, err) < 0 ||
+	    json_get_u64(object, "cap_ms", JSON_MAY, &record->cap_ms, err) < 0 ||
+	    json_get_u64(object, "cap_bytes", JSON_MAY, &record->cap_bytes, err) < 0)
+		return -EBADMSG;
+	record->touched = touched ? strdup(touched) : NULL;
+	return touched && !record->touched ? err_set(err, -ENOMEM, "read mount.json") : 0;
 }
 
 static int entry_parse(const json_t *json, struct mtable_entry *e, struct err *err)
@@ -68,7 +96,7 @@ static int entry_parse(const json_t *json, struct mtable_entry *e, struct err *e
 	e->upper = upper ? strdup(upper) : NULL;
 	if (!e->dir || !e->image || !e->store || (upper && !e->upper))
 		return err_set(err, -ENOMEM, "read mount.json");
-	return 0;
+	return record_parse(json, &e->record, err);
 }
 
 int mtable_load(int entry_fd, struct mtable_entry *ret, struct err *err)
@@ -144,6 +172,17 @@ int mtable_open(const char *run_dir, const char *id, int *ret_fd, struct err *er
 		return err_set(err, -errno, "open %s/%s", run_dir, id);
 	*ret_fd = fd;
 	return 0;
+}
+
+int mtable_set_ready(int entry_fd, struct err *err)
+{
+	AUTO_CLOSE int fd = openat(entry_fd, "ready", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	return fd < 0 ? err_set(err, err_errno(), "say that a start is over") : 0;
+}
+
+bool mtable_is_ready(int entry_fd)
+{
+	return faccessat(entry_fd, "ready", F_OK, 0) == 0;
 }
 
 int mtable_lock(int entry_fd, uint64_t wait_ms, int *ret_fd, struct err *err)

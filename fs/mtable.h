@@ -9,6 +9,7 @@
  *   lock        locked by the holder while it lives
  *   stats       what it counts (fs/mount_stats.h)
  *   log         what holder and servers say
+ *   ready       there once the start is over: nothing more is recorded of it
  *   lower/      where the FUSE mount is before something is mounted with it
  *   erofs/      the same for the kernel's mount below an overlay
  *
@@ -29,6 +30,16 @@ enum {
 	MTABLE_ENTRIES_MAX = 65536,
 };
 
+/* What a mount does for the startup profile of its image while it is young. */
+struct mtable_record {
+	bool off;	    /* nothing is recorded, and nothing fetched by a profile */
+	char *touched;	    /* owned; absolute: the file that gets what was touched, as profile_emit()
+			       writes it; NULL: the store learns it, profile_learn() */
+	uint64_t quiet_ms;  /* recording ends when nothing new was touched for so long, … */
+	uint64_t cap_ms;    /* … after so long in any case, … */
+	uint64_t cap_bytes; /* … or with so much touched; 0, each: the recorder's default */
+};
+
 struct mtable_entry {
 	char id[MTABLE_ID_MAX];
 	char *dir;	 /* owned, as the rest; absolute */
@@ -37,6 +48,7 @@ struct mtable_entry {
 	char *upper;	 /* of --rw; NULL: read-only */
 	bool erofs;	 /* the kernel mounts the metadata; FUSE serves the devices only */
 	bool own_upper;	 /* a temporary one, removed with the mount */
+	struct mtable_record record;
 	struct digest manifest;
 	pid_t holder, server;
 	int64_t created; /* seconds since the epoch */
@@ -54,6 +66,10 @@ int mtable_open(const char *run_dir, const char *id, int *ret_fd, struct err *er
 /* Reads, or replaces, what an entry says. */
 int mtable_load(int entry_fd, struct mtable_entry *ret, struct err *err);
 int mtable_save(int entry_fd, const struct mtable_entry *entry, struct err *err);
+
+/* Says that the start is over (again and again, if one likes), and whether somebody did. */
+int mtable_set_ready(int entry_fd, struct err *err);
+bool mtable_is_ready(int entry_fd);
 
 /*
  * Takes the holder's lock for as long as *ret_fd is open. -EBUSY: another

@@ -130,6 +130,21 @@ int mounting_hold(const struct words *words, int entry_fd, struct err *err)
 	return holder_launch(program, words->items, environ, verb_again, log_fd, &holder, err);
 }
 
+int mounting_record(const struct profile_flags *flags, struct mtable_record *ret, struct err *err)
+{
+	struct mtable_record record = {
+		.off = flags->off,
+		.quiet_ms = flags->quiet_ms,
+		.cap_ms = flags->cap_ms,
+		.cap_bytes = flags->cap_bytes,
+	};
+	int r = flags->file ? mounting_path(flags->file, &record.touched) : 0;
+	if (r < 0)
+		return err_set(err, r, "find %s", flags->file);
+	*ret = record;
+	return 0;
+}
+
 static int path_of_dead(const char *text, char **ret)
 {
 	AUTO_FREE char *copy = strdup(text);

@@ -11,6 +11,7 @@
 #include "fs/mount_stats.h"
 #include "fs/mtable.h"
 #include "tools/ctx.h"
+#include "tools/profile_flags.h"
 #include "tools/words.h"
 
 /* This program's own path, to be started again; the caller frees it. */
@@ -30,6 +31,9 @@ int mounting_count(const struct ctx *ctx, int entry_fd, struct err *err);
 
 /* Starts a holder with the words for `hold`, and waits until its mount can be read. */
 int mounting_hold(const struct words *words, int entry_fd, struct err *err);
+
+/* What the options about startup profiles say, for a mount's entry. -ENOMEM and others. */
+int mounting_record(const struct profile_flags *flags, struct mtable_record *ret, struct err *err);
 
 /* A directory's absolute path, also of one where a dead mount is; the caller frees it. */
 int mounting_dir(const char *text, char **ret, struct err *err);

@@ -124,7 +124,8 @@ void run_flags_options(struct run_flags *flags, struct opt *table)
 	table = flags_process(flags, table);
 	table = flags_files(flags, table);
 	table = flags_isolation(flags, table);
-	(void)flags_resources(flags, table);
+	table = flags_resources(flags, table);
+	profile_flags_options(&flags->profile, table);
 }
 
 void run_flags_finish(struct run_flags *f)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "tools/opt.h"
+#include "tools/profile_flags.h"
 
 struct run_flags {
 	/* The container's life. */
@@ -33,9 +34,11 @@ struct run_flags {
 	const char *memory, *memory_swap, *cpus, *cpu_shares, *cpuset_cpus, *pids_limit,
 		*oom_score_adj;
 	struct opt_many ulimit, device, gpus, cdi_spec_dir;
+	/* How it starts. */
+	struct profile_flags profile;
 };
 
-enum { RUN_FLAGS = 61 };
+enum { RUN_FLAGS = 61 + PROFILE_FLAGS };
 
 /* Fills a zeroed table of more than RUN_FLAGS rows; it points into flags. */
 void run_flags_options(struct run_flags *flags, struct opt *table);

@@ -107,7 +107,9 @@ int run_image_mount(struct ctx *ctx, struct run_image *image, const char *upper,
 	entry.store = strdup(store_path(store));
 	if (!entry.dir || !entry.image || !entry.upper || !entry.store)
 		return err_set(err, -ENOMEM, "mount the image");
-	r = mtable_add(run_dir, &entry, &entry_fd, err);
+	r = image->profile ? mounting_record(image->profile, &entry.record, err) : 0;
+	if (r == 0)
+		r = mtable_add(run_dir, &entry, &entry_fd, err);
 	if (r == 0)
 		r = mounting_count(ctx, entry_fd, err);
 	if (r == 0)

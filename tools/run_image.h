@@ -13,6 +13,7 @@ struct run_image {
 	char *name;		/* owned: the canonical reference */
 	struct digest manifest;
 	struct buf config;	/* the configuration's bytes */
+	const struct profile_flags *profile; /* borrowed: what run_image_mount() does for it; NULL: as ever */
 	char mount_id[17];	/* of the entry in the table of mounts; "": not mounted */
 };
 

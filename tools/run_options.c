@@ -392,7 +392,9 @@ int run_options_make(const struct run_flags *flags, char *const *env, struct run
 		     struct err *err)
 {
 	AUTO_FINISH(run_options) struct run_options o = {.flags = flags};
-	int r = make_life(&o, err);
+	int r = profile_flags_check(&flags->profile, err);
+	if (r == 0)
+		r = make_life(&o, err);
 	if (r == 0)
 		r = make_process(&o, env, err);
 	if (r == 0)

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/num.h"
 #include "base/utf8.h"
 #include "fs/devices.h"
 #include "fs/holder.h"
@@ -21,6 +22,7 @@ struct mount_state {
 	const char *upper, *fs;
 	uint64_t crashes;
 	struct opt_list options;
+	struct profile_flags profile;
 };
 
 static void mount_verb_options(void *state, struct opt *table)
@@ -39,6 +41,7 @@ static void mount_verb_options(void *state, struct opt *table)
 		 &s->fs},
 	};
 	memcpy(table, rows, sizeof(rows));
+	profile_flags_options(&s->profile, table + ARRAY_LEN(rows));
 }
 
 static bool mount_verb_is_auto(const struct mount_state *s)
@@ -84,7 +87,7 @@ static int mount_verb_check(const struct mount_state *s, struct err *err)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return profile_flags_check(&s->profile, err);
 }
 
 /* The table of mounts is JSON, which has no other names. */
@@ -271,6 +274,8 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 		return r;
 	entry.created = (int64_t)time(NULL);
 	r = mount_verb_fs(ctx, s, &entry, err);
+	if (r == 0)
+		r = mounting_record(&s->profile, &entry.record, err);
 	if (r < 0)
 		return r;
 	entry.store = strdup(store_path(ctx->store));

@@ -149,6 +149,7 @@ static int run_mount(struct run *run, const char *image, struct err *err)
 	}
 	if (run->options.flags->rootfs)
 		return run_mount_dir(image, dir, rootfs, err);
+	run->image.profile = &run->options.flags->profile;
 	return run_image_mount(run->ctx, &run->image, dir, rootfs, err);
 }
 

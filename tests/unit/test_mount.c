@@ -109,6 +109,53 @@ static void test_lock_waits_for_a_predecessor(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+static struct mtable_entry entry_of_a_test(void)
+{
+	struct mtable_entry entry = {
+		.dir = strdup("/mnt"),
+		.image = strdup("x"),
+		.store = strdup("/store"),
+		.record = {.off = true, .touched = strdup("/tmp/touched"), .quiet_ms = 7,
+			   .cap_ms = 8, .cap_bytes = UINT64_C(1) << 40},
+	};
+	assert_int_equal(digest_of(DIGEST_SHA256, "i", 1, &entry.manifest), 0);
+	return entry;
+}
+
+/* What a mount does for a profile is told to its servers, and that its start is over. */
+static void test_entries_say_what_is_recorded(void **state)
+{
+	(void)state;
+	struct err err = {0};
+	char dir[] = "/tmp/sluice-mtable-XXXXXX";
+	assert_non_null(mkdtemp(dir));
+	AUTO_FINISH(mtable_entry) struct mtable_entry entry = entry_of_a_test();
+	AUTO_FINISH(mtable_entry) struct mtable_entry got = {0};
+	AUTO_FINISH(mtable_entry) struct mtable_entry plain = {0};
+	AUTO_CLOSE int fd = -1;
+	assert_ok(mtable_add(dir, &entry, &fd, &err), &err);
+	assert_ok(mtable_load(fd, &got, &err), &err);
+	assert_true(got.record.off);
+	assert_string_equal(got.record.touched, "/tmp/touched");
+	assert_int_equal(got.record.quiet_ms, 7);
+	assert_int_equal(got.record.cap_ms, 8);
+	assert_int_equal(got.record.cap_bytes, UINT64_C(1) << 40);
+	free(entry.record.touched);
+	entry.record = (struct mtable_record){0};
+	assert_ok(mtable_save(fd, &entry, &err), &err);
+	assert_ok(mtable_load(fd, &plain, &err), &err);
+	assert_false(plain.record.off);
+	assert_null(plain.record.touched);
+	assert_int_equal(plain.record.cap_bytes, 0);
+
+	assert_false(mtable_is_ready(fd));
+	assert_ok(mtable_set_ready(fd, &err), &err);
+	assert_ok(mtable_set_ready(fd, &err), &err);
+	assert_true(mtable_is_ready(fd));
+	assert_ok(mtable_remove(dir, entry.id, &err), &err);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,6 +163,7 @@ int main(void)
 		cmocka_unit_test(test_unknown_options_are_named),
 		cmocka_unit_test(test_bad_mount_points),
 		cmocka_unit_test(test_lock_waits_for_a_predecessor),
+		cmocka_unit_test(test_entries_say_what_is_recorded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -358,9 +358,23 @@ static void many_values_are_taken(void **state)
 	free(argv);
 }
 
+static void profile_options_fit_each_other(void **state)
+{
+	struct err err = {0};
+	struct run_options options = {0};
+	struct run_flags flags = {.profile = {.off = true, .quiet_ms = 5}};
+	(void)state;
+	assert_err(run_options_make(&flags, environment, &options, &err), -EINVAL, &err,
+		   "--no-profile records nothing");
+	flags.profile.quiet_ms = 0;
+	assert_ok(run_options_make(&flags, environment, &options, &err), &err);
+	run_options_finish(&options);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(profile_options_fit_each_other),
 		cmocka_unit_test_teardown(flags_stop_at_the_image, free_kept),
 		cmocka_unit_test_teardown(environment_is_passed_on, free_kept),
 		cmocka_unit_test_teardown(environment_files_come_first, free_kept),

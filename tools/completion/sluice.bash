@@ -14,6 +14,7 @@ _sluice_run="--name --rm --detach --interactive --tty --detach-keys --init --pul
 	--pid --ipc --uts --cgroupns --userns --uidmap --gidmap --cgroup-parent --cap-add --cap-drop
 	--privileged --security-opt --sysctl --memory --memory-swap --cpus --cpu-shares --cpuset-cpus
 	--pids-limit --ulimit --oom-score-adj"
+_sluice_profile="--no-profile --profile-file --profile-quiet --profile-time --profile-bytes"
 
 # Mount points of ours, by the mount table.
 _sluice_mounted() {
@@ -27,14 +28,14 @@ _sluice_mounted() {
 
 _sluice_options() {
 	case $1 in
-	run) printf '%s' "$_sluice_run" ;;
+	run) printf '%s' "$_sluice_run $_sluice_profile" ;;
 	exec) printf '%s' "--detach --interactive --tty --env --env-file --user --workdir --privileged" ;;
 	ps) printf '%s' "--all --quiet" ;;
 	logs) printf '%s' "--follow --tail --since --timestamps" ;;
 	stop) printf '%s' "--time" ;;
 	kill) printf '%s' "--signal" ;;
 	rm) printf '%s' "--force" ;;
-	mount) printf '%s' "--rw --upper --foreground --options --crashes --fs" ;;
+	mount) printf '%s' "--rw --upper --foreground --options --crashes --fs $_sluice_profile" ;;
 	umount | pull) printf '%s' "--lazy" ;;
 	ls) printf '%s' "--long --recursive" ;;
 	gc) printf '%s' "--all --dry-run --min-age" ;;
@@ -61,6 +62,7 @@ _sluice_plain() {
 			--cgroupns | --userns | --uidmap | --gidmap | --cgroup-parent | --cap-add | \
 			--cap-drop | --security-opt | --sysctl | --memory | -m | --memory-swap | --cpus | \
 			--cpu-shares | -c | --cpuset-cpus | --pids-limit | --ulimit | --oom-score-adj | \
+			--profile-file | --profile-quiet | --profile-time | --profile-bytes | \
 			--tail | --since | --time | --signal | -s) i=$((i + 1)) ;;
 		-*) ;;
 		*) plain+=("${COMP_WORDS[i]}") ;;
@@ -71,7 +73,7 @@ _sluice_plain() {
 _sluice_value() {
 	case $1 in
 	--store | --upper | --hosts-dir | --cert-dir) compopt -o dirnames ;;
-	--authfile | --profile | --output) compopt -o default ;;
+	--authfile | --profile | --profile-file | --output) compopt -o default ;;
 	--arch) words="amd64 arm64 riscv64 s390x mips64 mipsel64" ;;
 	--platform) words="linux/amd64 linux/arm64 linux/arm/v7 linux/386 linux/riscv64" ;;
 	--format) words="json" ;;
@@ -88,7 +90,8 @@ _sluice_value() {
 		--uidmap | --gidmap | --cgroup-parent | --cap-add | --cap-drop | --security-opt | \
 		--sysctl | --memory | -m | --memory-swap | --cpus | --cpu-shares | -c | \
 		--cpuset-cpus | --pids-limit | --ulimit | --oom-score-adj | --tail | --since | \
-		--time | --signal | -s | --workdir | -w) ;;
+		--time | --signal | -s | --workdir | -w | --profile-quiet | --profile-time | \
+		--profile-bytes) ;;
 	--pull) words="always missing newer never" ;;
 	--env-file | --cidfile | --pidfile | --volume | -v) compopt -o default ;;
 	*) return 1 ;;
