@@ -121,8 +121,7 @@ bool profile_sort(struct profile *p, size_t *ret_overlap)
 	return true;
 }
 
-/* The place in `sorted` of the first range of the layer that ends after off, or of what follows. */
-static size_t profile_seek(const struct profile *p, uint32_t layer, uint64_t off)
+size_t profile_seek(const struct profile *p, uint32_t layer, uint64_t off)
 {
 	size_t low = 0, high = p->n;
 	while (low < high) {

@@ -25,3 +25,6 @@ bool profile_sort(struct profile *p, size_t *ret_overlap);
 int profile_order_compare(const struct profile_range *a, const struct profile_range *b);
 /* The order of `sorted`: by layer and offset. */
 int profile_address_compare(const struct profile_range *a, const struct profile_range *b);
+
+/* The place in `sorted` of the first range of the layer that ends after off, or of what follows. */
+size_t profile_seek(const struct profile *p, uint32_t layer, uint64_t off);

@@ -1,12 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/log.h"
 #include "base/num.h"
 #include "fs/image_index.h"
+#include "fs/profile_registry.h"
 #include "tools/opened.h"
 #include "tools/text.h"
 #include "tools/verb.h"
+
+/* What the store learnt of the image's starts goes with its index. */
+static int index_push_profile(struct ctx *ctx, const char *text, const struct digest *manifest,
+			      struct origin *origin, bool *ret_pushed, struct err *err)
+{
+	struct profile_pushed pushed = {0};
+	int r = profile_push(ctx->store, manifest, origin, (int64_t)time(NULL), ctx->timeout_ms,
+			     &pushed, err);
+	if (r == -ENOENT || r == -EBADMSG) {
+		/* Of one that is wrong nothing can be learnt; the index is as good without it. */
+		if (r == -EBADMSG)
+			log_warn("%s: its startup profile is not pushed: %s", text, err_text(err));
+		return 0;
+	}
+	if (r < 0)
+		return err_prefix(err, r, "push the startup profile");
+	if (pushed.ignored.code != 0)
+		log_warn("%s: the startup profile in the registry is ignored: %s", text,
+			 err_text(&pushed.ignored));
+	*ret_pushed = pushed.pushed;
+	return 0;
+}
 
 /* build and push share all but the last step. */
 static int index_make(struct ctx *ctx, const char *text, bool push, struct err *err)
@@ -16,6 +41,7 @@ static int index_make(struct ctx *ctx, const char *text, bool push, struct err *
 	struct store *store = NULL;
 	struct digest manifest, artifact;
 	struct digest_text digest;
+	bool profile = false;
 	int r = ctx_prepare(ctx, text, &ref, &origin, &manifest, err);
 	if (r == 0)
 		r = ctx_store(ctx, &store, err);
@@ -25,6 +51,8 @@ static int index_make(struct ctx *ctx, const char *text, bool push, struct err *
 		r = err_say(err, -EINVAL, "an index cannot be pushed with --offline");
 	if (r == 0 && push)
 		r = image_index_push(store, &manifest, origin, ctx->timeout_ms, err);
+	if (r == 0 && push)
+		r = index_push_profile(ctx, text, &manifest, origin, &profile, err);
 	if (r < 0)
 		return err_prefix(err, r, "%s", text);
 	digest_str(&artifact, digest.s);
@@ -33,8 +61,9 @@ static int index_make(struct ctx *ctx, const char *text, bool push, struct err *
 		return 0;
 	}
 	struct digest_text subject;
-	AUTO_JSON json_t *json = json_pack("{s:s,s:s,s:b}", "digest", digest.s, "subject",
-					   digest_str(&manifest, subject.s), "pushed", push);
+	AUTO_JSON json_t *json = json_pack("{s:s,s:s,s:b,s:b}", "digest", digest.s, "subject",
+					   digest_str(&manifest, subject.s), "pushed", push,
+					   "profile_pushed", profile);
 	return json ? text_print_json(json, err) : err_set(err, -ENOMEM, "print");
 }
 
@@ -111,7 +140,8 @@ const struct verb verb_index = {
 		 "(eStargz, zstd:chunked, SOCI), the layers are read once.\n\n"
 		 "  build   make it and keep it in the store; prints its digest\n"
 		 "  push    the same, and publish it beside the image (referrers, or the fallback tag);\n"
-		 "          the image itself stays as it is\n"
+		 "          the image itself stays as it is; with it goes the image's startup profile, if\n"
+		 "          the store has one (see 'sluice profile')\n"
 		 "  show    print what is known, and where each layer's table came from\n\n"
 		 "  sluice index push registry.example/team/app:1.4",
 	.min_words = 2,

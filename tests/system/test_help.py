@@ -10,7 +10,8 @@ from conftest import PROGRAM, TREE
 from lib import run
 
 VERBS = ("run", "exec", "ps", "logs", "stop", "kill", "wait", "rm", "inspect", "mount", "umount",
-         "mounts", "pull", "images", "stat", "ls", "cat", "index", "gc", "fsck", "spec", "seccomp")
+         "mounts", "pull", "images", "stat", "ls", "cat", "index", "profile", "gc", "fsck", "spec",
+         "seccomp")
 HELP_ROW = re.compile(r"^ {2}(?:(-\w), | {4})(--[\w-]+)(?: (\S+))?(?: {2,}|$)")
 MAN_ROW = re.compile(r"^(?:\*(-\w)\*, )?\*(--[\w-]+)\*(?: (\S+))?$", re.M)
 

@@ -2,8 +2,8 @@
 # shellcheck shell=bash
 # bash completion for sluice
 
-_sluice_verbs="run exec ps logs stop kill wait rm inspect mount umount mounts pull images stat ls cat index gc
-	fsck spec seccomp"
+_sluice_verbs="run exec ps logs stop kill wait rm inspect mount umount mounts pull images stat ls cat index
+	profile gc fsck spec seccomp"
 _sluice_common="--store --budget --platform --plain-http --offline --no-index --authfile --creds
 	--hosts-dir --cert-dir --timeout --read-timeout --format --log-level --help"
 
@@ -38,6 +38,7 @@ _sluice_options() {
 	mount) printf '%s' "--rw --upper --foreground --options --crashes --fs $_sluice_profile" ;;
 	umount | pull) printf '%s' "--lazy" ;;
 	ls) printf '%s' "--long --recursive" ;;
+	profile) printf '%s' "--profile-quiet --profile-time --profile-bytes" ;;
 	gc) printf '%s' "--all --dry-run --min-age" ;;
 	fsck) printf '%s' "--repair --deep" ;;
 	spec) printf '%s' "--kind --runtime" ;;
@@ -115,6 +116,9 @@ _sluice() {
 			umount:1) words=$(_sluice_mounted) ;;
 			stat:1) words=$(_sluice_mounted) && compopt -o dirnames ;;
 			index:1) words="build push show" ;;
+			profile:1) words="record show push import export rm ready" ;;
+			profile:2) [ "${plain[1]}" != ready ] || words=$(_sluice_mounted) ;;
+			profile:3) [[ ${plain[1]} != @(import|export) ]] || compopt -o default ;;
 			seccomp:1) words="check explain diff record default" ;;
 			seccomp:*) [[ ${plain[1]} == @(explain|record) ]] || compopt -o default ;;
 			spec:1) words="convert features new validate" ;;
