@@ -370,7 +370,8 @@ static int fallback_update(struct registry *reg, struct server *server,
 			return 0;
 		if (round == FALLBACK_TRIES)
 			break;
-		if (json_array_append(list, entry) < 0)
+		/* Readers that take the first one get the newest. */
+		if (json_array_insert(list, 0, entry) < 0)
 			return err_set(err, -ENOMEM, "make an index");
 		AUTO_FREE char *dump = json_dumps(index, JSON_COMPACT);
 		bool kept;

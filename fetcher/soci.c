@@ -6,10 +6,11 @@
 #define SOCI_V1_ARTIFACT  "application/vnd.amazon.soci.index.v1+json"
 #define SOCI_V2_ARTIFACT  "application/vnd.amazon.soci.index.v2+json"
 #define SOCI_INDEX_DIGEST "com.amazon.soci.index-digest"
-#define SOCI_LAYER_DIGEST "com.amazon.soci.image-layer-digest"
 
 struct soci_index {
 	struct manifest manifest; /* owned */
+	struct buf bytes;	  /* owned; the manifest's */
+	struct descriptor self;	  /* owned */
 	int version;
 };
 
@@ -18,7 +19,16 @@ void soci_index_destroy(struct soci_index *soci)
 	if (!soci)
 		return;
 	manifest_finish(&soci->manifest);
+	buf_finish(&soci->bytes);
+	descriptor_finish(&soci->self);
 	free(soci);
+}
+
+/* When an index was made, as text that sorts by time; "" where it does not say. */
+static const char *soci_created(const struct descriptor *desc)
+{
+	const char *text = descriptor_annotation(desc, SOCI_CREATED);
+	return text ? text : "";
 }
 
 /* The digest of the index manifest, and its version: 0 when the image has none. */
@@ -28,14 +38,18 @@ static int soci_locate(const struct manifest *image, const struct descriptors *r
 	const char *named = json_string_value(json_object_get(image->annotations, SOCI_INDEX_DIGEST));
 	if (named)
 		return digest_parse(named, ret, err) < 0 ? -EBADMSG : 2;
+	const struct descriptor *newest = NULL;
 	for (size_t i = 0; i < referrers->count; i++) {
 		const struct descriptor *desc = &referrers->items[i];
 		if (!desc->artifact_type || strcmp(desc->artifact_type, SOCI_V1_ARTIFACT) != 0)
 			continue;
-		*ret = desc->digest;
-		return 1;
+		if (!newest || strcmp(soci_created(desc), soci_created(newest)) > 0)
+			newest = desc;
 	}
-	return 0;
+	if (!newest)
+		return 0;
+	*ret = newest->digest;
+	return 1;
 }
 
 static int soci_check(const struct soci_index *soci, struct err *err)
@@ -49,7 +63,6 @@ static int soci_check(const struct soci_index *soci, struct err *err)
 	for (size_t i = 0; i < m->layers.count; i++) {
 		struct digest layer;
 		const char *text = descriptor_annotation(&m->layers.items[i], SOCI_LAYER_DIGEST);
-		/* Its prefetch lists name no layer. */
 		if (text && digest_parse(text, &layer, err) < 0)
 			return -EBADMSG;
 	}
@@ -61,8 +74,6 @@ int soci_index_find(struct origin *origin, const struct manifest *image,
 		    struct soci_index **ret, struct err *err)
 {
 	AUTO(soci_index) struct soci_index *soci = calloc(1, sizeof(*soci));
-	AUTO_FINISH(buf) struct buf bytes = buf_make(ORIGIN_MANIFEST_MAX);
-	AUTO_FINISH(descriptor) struct descriptor desc = {0};
 	struct digest digest = {0};
 	if (!soci)
 		return err_set(err, -ENOMEM, "look for a SOCI index");
@@ -70,10 +81,12 @@ int soci_index_find(struct origin *origin, const struct manifest *image,
 	if (version <= 0)
 		return version < 0 ? version : -ENOENT;
 	soci->version = version;
-	int r = origin_manifest(origin, &digest, &bytes, &desc, deadline, err);
+	soci->bytes = buf_make(ORIGIN_MANIFEST_MAX);
+	int r = origin_manifest(origin, &digest, &soci->bytes, &soci->self, deadline, err);
 	if (r < 0)
 		return r;
-	r = manifest_parse(bytes.data, bytes.len, desc.media_type, &soci->manifest, err);
+	r = manifest_parse(soci->bytes.data, soci->bytes.len, soci->self.media_type,
+			   &soci->manifest, err);
 	if (r == 0)
 		r = soci_check(soci, err);
 	if (r < 0)
@@ -87,14 +100,38 @@ int soci_index_version(const struct soci_index *soci)
 	return soci->version;
 }
 
-const struct descriptor *soci_index_ztoc(const struct soci_index *soci, const struct digest *layer)
+/* The blob about a layer that is a prefetch list, or is none. */
+static const struct descriptor *soci_find(const struct soci_index *soci,
+					  const struct digest *layer, bool prefetch)
 {
 	for (size_t i = 0; i < soci->manifest.layers.count; i++) {
 		const struct descriptor *desc = &soci->manifest.layers.items[i];
 		const char *text = descriptor_annotation(desc, SOCI_LAYER_DIGEST);
 		struct digest digest;
-		if (text && digest_parse(text, &digest, NULL) == 0 && digest_equal(&digest, layer))
+		if ((strcmp(desc->media_type, SOCI_PREFETCH_TYPE) == 0) == prefetch && text &&
+		    digest_parse(text, &digest, NULL) == 0 && digest_equal(&digest, layer))
 			return desc;
 	}
 	return NULL;
+}
+
+const struct descriptor *soci_index_ztoc(const struct soci_index *soci, const struct digest *layer)
+{
+	return soci_find(soci, layer, false);
+}
+
+const struct descriptor *soci_index_prefetch(const struct soci_index *soci,
+					     const struct digest *layer)
+{
+	return soci_find(soci, layer, true);
+}
+
+const struct buf *soci_index_bytes(const struct soci_index *soci)
+{
+	return &soci->bytes;
+}
+
+const struct descriptor *soci_index_self(const struct soci_index *soci)
+{
+	return &soci->self;
 }

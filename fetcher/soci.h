@@ -24,9 +24,21 @@ int soci_index_find(struct origin *origin, const struct manifest *image,
 void soci_index_destroy(struct soci_index *soci);
 DEFINE_CLEANUP(soci_index, soci_index_destroy);
 
+#define SOCI_PREFETCH_TYPE "application/vnd.amazon.soci.prefetch.v1+json"
+#define SOCI_LAYER_DIGEST  "com.amazon.soci.image-layer-digest" /* on a zTOC and a prefetch list */
+#define SOCI_CREATED	   "org.opencontainers.image.created"	/* of several indexes the newest counts */
+
 /* 1 or 2. */
 int soci_index_version(const struct soci_index *soci);
 
 /* The zTOC of a layer, borrowed; NULL: the index leaves this layer out (small ones are). */
 const struct descriptor *soci_index_ztoc(const struct soci_index *soci,
 					 const struct digest *layer);
+
+/* The prefetch list of a layer (fetcher/soci_prefetch.h), borrowed; NULL: the index has none of it. */
+const struct descriptor *soci_index_prefetch(const struct soci_index *soci,
+					     const struct digest *layer);
+
+/* The index manifest as it came, and its descriptor; borrowed. */
+const struct buf *soci_index_bytes(const struct soci_index *soci);
+const struct descriptor *soci_index_self(const struct soci_index *soci);

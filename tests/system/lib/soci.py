@@ -15,6 +15,7 @@ from .registry import digest_of
 
 INDEX_V1 = "application/vnd.amazon.soci.index.v1+json"
 INDEX_V2 = "application/vnd.amazon.soci.index.v2+json"
+PREFETCH = "application/vnd.amazon.soci.prefetch.v1+json"
 ANNOTATION = "com.amazon.soci."
 SPAN_BYTES = 1 << 20
 WINDOW_BYTES = 32768
@@ -192,22 +193,30 @@ def layer_descriptor(blob, layer, span=SPAN_BYTES):
                             ANNOTATION + "span-size": str(span)}}
 
 
-def publish(server, repository, tag, layer_bytes, sizes, version=1, change=bytes, make=ztoc):
+def prefetch_descriptor(blob, layer):
+    return {"mediaType": PREFETCH, "digest": digest_of(blob), "size": len(blob),
+            "annotations": {ANNOTATION + "image-layer-digest": layer["digest"]}}
+
+
+def publish(server, repository, tag, layer_bytes, sizes, version=1, change=bytes, make=ztoc,
+            prefetch=()):
     """
     Puts a SOCI index beside repository:tag. layer_bytes and sizes: the compressed bytes (None: the
     index leaves the layer out) and the uncompressed size of each layer; change may spoil a zTOC.
-    Returns the index's digest.
+    prefetch: pairs of a layer's number and the bytes of its prefetch list. Returns the index's
+    digest.
     """
     digest, data = server.get_manifest(repository, tag)
     document, config_type = json.loads(data), INDEX_V1 if version == 1 else INDEX_V2
     indexed = [n for n, b in enumerate(layer_bytes) if b is not None]
     blobs = [change(make(layer_bytes[n], sizes[n])) for n in indexed]
-    for blob in blobs:
+    for blob in blobs + [data for _, data in prefetch]:
         server.put_blob(repository, blob)
+    lists = [prefetch_descriptor(data, document["layers"][n]) for n, data in prefetch]
     config = {"mediaType": config_type, "digest": server.put_blob(repository, b"{}"), "size": 2}
     index = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config,
              "layers": [layer_descriptor(blob, document["layers"][n])
-                        for blob, n in zip(blobs, indexed)],
+                        for blob, n in zip(blobs, indexed)] + lists,
              "annotations": {ANNOTATION + "build-tool-identifier": "Sluice's tests"}}
     subject = {"mediaType": document["mediaType"], "digest": digest, "size": len(data)}
     if version == 1:
