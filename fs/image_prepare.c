@@ -17,6 +17,7 @@
 #include "fs/image_record.h"
 #include "fs/layer_prepare.h"
 #include "fs/profile_registry.h"
+#include "fs/profile_soci.h"
 #include "fs/tree.h"
 
 enum {
@@ -47,8 +48,10 @@ struct prepare {
 	struct image_config config;	/* owned */
 	struct image_record record;	/* owned */
 	struct tasks tasks;		/* owned; what is under way of the following */
-	struct prepare_task config_task, referrers_task, bundle_task, profile_task;
+	struct prepare_task config_task, referrers_task, bundle_task, profile_task, lists_task;
 	struct prepare_index index;	/* owned; the tasks' until they are over */
+	struct soci_index *soci;	/* owned; NULL: there is none, or it is not needed */
+	struct profile_lists lists;	/* owned; of SOCI */
 	int dir;			/* owned; images/<digest> */
 };
 
@@ -70,6 +73,8 @@ static void prepare_finish(struct prepare *p)
 	image_config_finish(&p->config);
 	image_record_finish(&p->record);
 	prepare_index_finish(&p->index);
+	profile_lists_finish(&p->lists);
+	soci_index_destroy(p->soci);
 	cleanup_close(&p->dir);
 }
 DEFINE_FINISH(prepare, prepare_finish);
@@ -471,6 +476,39 @@ static int layer_task_run(struct task *task, struct err *err)
 	return layer_prepare_run(&container_of(task, struct layer_task, task)->layer, err);
 }
 
+static struct profile_soci prepare_soci(const struct prepare *p)
+{
+	return (struct profile_soci){
+		.store = p->request->store,
+		.origin = p->request->origin,
+		.soci = p->soci,
+		.layers = &p->image.manifest.layers,
+		.timeout_ms = u64_min(p->timeout_ms, PROFILE_FETCH_MS),
+	};
+}
+
+static int prepare_lists_run(struct task *task, struct err *err)
+{
+	struct prepare *p = container_of(task, struct prepare_task, task)->prepare;
+	const struct profile_soci soci = prepare_soci(p);
+	return profile_soci_fetch(&soci, &p->lists, err);
+}
+
+/* Where there is no profile, SOCI's prefetch lists are one. They come while layers are read. */
+static int prepare_find_soci(struct prepare *p, struct err *err)
+{
+	if (p->soci || p->request->index_use != IMAGE_INDEX_ANY)
+		return 0;
+	int r = soci_index_find(p->request->origin, &p->image.manifest, &p->index.referrers,
+				deadline_in_ms(p->timeout_ms), &p->soci, err);
+	if (r < 0)
+		return r == -ENOENT ? 0 : err_prefix(err, r, "use the image's SOCI index");
+	const struct profile_soci soci = prepare_soci(p);
+	if (!p->profile_task.task.run && profile_soci_is_there(&soci))
+		prepare_begin(p, &p->lists_task, prepare_lists_run);
+	return 0;
+}
+
 static int prepare_layers(struct prepare *p, struct err *err)
 {
 	size_t n = p->image.manifest.layers.count;
@@ -478,13 +516,9 @@ static int prepare_layers(struct prepare *p, struct err *err)
 	AUTO_FREE struct task **tasks = calloc(n + 1, sizeof(struct task *));
 	if (!items || !tasks)
 		return err_set(err, -ENOMEM, "read the layers");
-	AUTO(soci_index) struct soci_index *soci = NULL;
-	if (p->request->index_use == IMAGE_INDEX_ANY) {
-		int r = soci_index_find(p->request->origin, &p->image.manifest, &p->index.referrers,
-					deadline_in_ms(p->timeout_ms), &soci, err);
-		if (r < 0 && r != -ENOENT)
-			return err_prefix(err, r, "use the image's SOCI index");
-	}
+	int r = prepare_find_soci(p, err);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < n; i++) {
 		items[i].task.run = layer_task_run;
 		items[i].layer = (struct layer_prepare){
@@ -492,7 +526,7 @@ static int prepare_layers(struct prepare *p, struct err *err)
 			.timeout_ms = p->timeout_ms,
 			.desc = &p->image.manifest.layers.items[i],
 			.diff_id = &p->config.diff_ids[i],
-			.soci = soci,
+			.soci = p->soci,
 			.number = i,
 			.count = n,
 		};
@@ -545,37 +579,49 @@ static int prepare_merge(struct prepare *p, struct err *err)
 
 /* ---- the startup profile ---- */
 
-static int prepare_profile_keep(const struct prepare *p, struct err *err)
+static int prepare_profile_facts(const struct prepare *p, struct profile_facts *ret,
+				 struct err *err)
 {
-	AUTO_FINISH(profile_facts) struct profile_facts facts = {0};
-	AUTO(profile) struct profile *profile = NULL;
 	AUTO(erofs) struct erofs *tree = NULL;
 	AUTO_CLOSE int fd = openat(p->dir, "tree.erofs", O_RDONLY | O_CLOEXEC);
 	int r = fd < 0 ? err_set(err, -errno, "open the image's metadata") :
 			 erofs_open(fd, &tree, err);
+	return r < 0 ? r : profile_facts_make(tree, &p->image.desc.digest, p->record.layers,
+					      p->record.n_layers, ret, err);
+}
+
+/* Keeps what was fetched: a profile, or lists that become one. */
+static int prepare_profile_keep(const struct prepare *p, struct err *err)
+{
+	AUTO_FINISH(profile_facts) struct profile_facts facts = {0};
+	AUTO(profile) struct profile *profile = NULL;
+	const struct profile_soci soci = prepare_soci(p);
+	const struct buf *bytes = &p->index.profile_bytes;
+	int r = prepare_profile_facts(p, &facts, err);
 	if (r == 0)
-		r = profile_facts_make(tree, &p->image.desc.digest, p->record.layers,
-				       p->record.n_layers, &facts, err);
-	if (r == 0)
-		r = profile_decode(&facts, p->index.profile_bytes.data, p->index.profile_bytes.len,
-				   &profile, err);
+		r = p->profile_task.task.run ?
+			    profile_decode(&facts, bytes->data, bytes->len, &profile, err) :
+			    profile_soci_read(&soci, &p->lists, &profile, err);
 	return r < 0 ? r : profile_adopt(p->request->store, &facts, profile, NULL, err);
 }
 
 static void prepare_profile(struct prepare *p)
 {
-	const struct task *fetched = &p->profile_task.task;
+	bool own = p->profile_task.task.run;
+	const struct task *fetched = own ? &p->profile_task.task : &p->lists_task.task;
 	struct err err = {0};
 	if (!fetched->run)
 		return;
+	tasks_wait(&p->tasks);
 	int r = fetched->result;
 	if (r < 0)
 		(void)err_copy(&err, &fetched->err);
 	else
 		r = prepare_profile_keep(p, &err);
 	if (r < 0)
-		log_warn("%s: its startup profile in the registry is ignored: %s",
-			 p->request->reference, err_text(&err));
+		log_warn("%s: its %s in the registry %s ignored: %s", p->request->reference,
+			 own ? "startup profile" : "SOCI prefetch lists", own ? "is" : "are",
+			 err_text(&err));
 }
 
 /* ---- all together ---- */

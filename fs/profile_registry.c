@@ -15,18 +15,16 @@
 enum {
 	PROFILE_LEVEL = 12,
 	CREATED_LEN = 20, /* 2006-01-02T15:04:05Z */
-	CREATED_MAX = 24,
 };
 
 /* ---- time ---- */
 
-/* The text of a time; "" for one that cannot be written so. */
-static void created_write(int64_t when, char out[static CREATED_MAX])
+void profile_created_text(int64_t when, char out[static PROFILE_CREATED_MAX])
 {
 	time_t seconds = (time_t)when;
 	struct tm tm;
 	if (!gmtime_r(&seconds, &tm) || tm.tm_year < 0 || tm.tm_year > 8099 ||
-	    strftime(out, CREATED_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm) != CREATED_LEN)
+	    strftime(out, PROFILE_CREATED_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm) != CREATED_LEN)
 		out[0] = '\0';
 }
 
@@ -34,14 +32,14 @@ static void created_write(int64_t when, char out[static CREATED_MAX])
 static int64_t created_read(const char *text)
 {
 	struct tm tm = {0};
-	char again[CREATED_MAX];
+	char again[PROFILE_CREATED_MAX];
 	if (!text || strlen(text) != CREATED_LEN)
 		return 0;
 	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
 	if (!end || *end)
 		return 0;
 	int64_t when = timegm(&tm);
-	created_write(when, again);
+	profile_created_text(when, again);
 	return strcmp(again, text) == 0 ? when : 0;
 }
 
@@ -73,8 +71,7 @@ static int find_newest(const struct descriptors *referrers, struct descriptor *r
 		if (!desc->artifact_type || strcmp(desc->artifact_type, PROFILE_ARTIFACT) != 0)
 			continue;
 		int64_t when = created_read(descriptor_annotation(desc, PROFILE_CREATED));
-		/* Of the same second, the one that was listed last. */
-		if (when < created)
+		if (when <= created)
 			continue;
 		int r = find_blob(desc, &blob, err);
 		if (r < 0) {
@@ -242,8 +239,8 @@ static int push_artifact(const struct push *push, const struct descriptor *confi
 		.artifact_type = strdup(PROFILE_ARTIFACT),
 	};
 	struct digest_text text;
-	char created[CREATED_MAX], size[24];
-	created_write(push->created, created);
+	char created[PROFILE_CREATED_MAX], size[24];
+	profile_created_text(push->created, created);
 	(void)snprintf(size, sizeof(size), "%llu", (unsigned long long)blob->size);
 	desc.annotations = json_pack("{s:s,s:s,s:s}", PROFILE_BLOB_DIGEST,
 				     digest_str(&blob->digest, text.s), PROFILE_BLOB_SIZE, size,

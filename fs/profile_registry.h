@@ -23,6 +23,7 @@
 
 enum {
 	PROFILE_BLOB_MAX = 4 << 20,   /* bytes of the compressed text */
+	PROFILE_CREATED_MAX = 24,     /* room for the text of PROFILE_CREATED */
 	PROFILE_FETCH_MS = 5000,      /* a start waits no longer than this for what only helps it */
 };
 
@@ -43,6 +44,9 @@ int profile_decode(const struct profile_facts *facts, const void *data, size_t n
 /* Appends the blob that travels. As profile_emit(). */
 int profile_encode(const struct profile_facts *facts, const struct profile *p, struct buf *ret,
 		   struct err *err);
+
+/* The text of PROFILE_CREATED for a time in seconds; "" for one that cannot be written so. */
+void profile_created_text(int64_t when, char out[static PROFILE_CREATED_MAX]);
 
 struct profile_pushed {
 	bool pushed;		/* false: what the registry has says the same */

@@ -19,5 +19,9 @@ int profile_show(struct ctx *ctx, const char *text, struct err *err);
 int profile_record(struct ctx *ctx, const struct profile_options *options, char **argv,
 		   struct err *err);
 
+/* 'push --soci IMAGE' and 'export --soci IMAGE DIR'. */
+int profile_soci_do_push(struct ctx *ctx, const char *text, struct err *err);
+int profile_soci_export(struct ctx *ctx, const char *text, const char *dir, struct err *err);
+
 /* Bytes of all devices of an image. */
 uint64_t profile_total(const struct opened *opened);

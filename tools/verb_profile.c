@@ -27,6 +27,8 @@ static void profile_options(void *state, struct opt *table)
 		 &o->flags.cap_ms},
 		{"profile-bytes", 0, OPT_SIZE, "SIZE", "record: and when so many bytes were touched",
 		 &o->flags.cap_bytes},
+		{"soci", 0, OPT_FLAG, NULL, "push, export: as prefetch lists of the image's SOCI index",
+		 &o->soci},
 	};
 	memcpy(table, rows, sizeof(rows));
 }
@@ -162,11 +164,13 @@ static int profile_run(struct ctx *ctx, void *state, int argc, char **argv, stru
 	if (strcmp(what, "show") == 0 && argc == 2)
 		return profile_show(ctx, argv[1], err);
 	if (strcmp(what, "push") == 0 && argc == 2)
-		return profile_do_push(ctx, argv[1], err);
+		return options->soci ? profile_soci_do_push(ctx, argv[1], err) :
+				       profile_do_push(ctx, argv[1], err);
 	if (strcmp(what, "import") == 0 && argc == 3)
 		return profile_import(ctx, argv[1], argv[2], err);
 	if (strcmp(what, "export") == 0 && argc == 3)
-		return profile_export(ctx, argv[1], argv[2], err);
+		return options->soci ? profile_soci_export(ctx, argv[1], argv[2], err) :
+				       profile_export(ctx, argv[1], argv[2], err);
 	if (strcmp(what, "rm") == 0 && argc == 2)
 		return profile_rm(ctx, argv[1], err);
 	if (strcmp(what, "ready") == 0 && argc == 2)
@@ -190,7 +194,8 @@ const struct verb verb_profile = {
 		 "  push     join it with the one in the registry, and publish it beside the image, where\n"
 		 "           machines that prepare the image find it\n"
 		 "  import   join a profile out of a file into the store's\n"
-		 "  export   write it to a file (-: standard output)\n"
+		 "  export   write it to a file (-: standard output); with --soci one prefetch list a\n"
+		 "           layer into a directory\n"
 		 "  rm       forget it\n"
 		 "  ready    say that what is mounted on DIR, or a container, has started: what it\n"
 		 "           touches from now on is not recorded\n\n"

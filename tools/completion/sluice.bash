@@ -38,7 +38,7 @@ _sluice_options() {
 	mount) printf '%s' "--rw --upper --foreground --options --crashes --fs $_sluice_profile" ;;
 	umount | pull) printf '%s' "--lazy" ;;
 	ls) printf '%s' "--long --recursive" ;;
-	profile) printf '%s' "--profile-quiet --profile-time --profile-bytes" ;;
+	profile) printf '%s' "--profile-quiet --profile-time --profile-bytes --soci" ;;
 	gc) printf '%s' "--all --dry-run --min-age" ;;
 	fsck) printf '%s' "--repair --deep" ;;
 	spec) printf '%s' "--kind --runtime" ;;
