@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	struct err err = {0};
 	AUTO_FINISH(soci_runs) struct soci_runs runs = {0};
 	AUTO_FINISH(soci_runs) struct soci_runs again = {0};
-	AUTO_FINISH(buf) struct buf text = buf_make(2 * SOCI_PREFETCH_MAX);
+	AUTO_FINISH(buf) struct buf text = buf_make((size_t)2 * SOCI_PREFETCH_MAX);
 	int r = soci_prefetch_parse(data, n, &runs, &err);
 	if (r < 0 && (r != -EBADMSG || err.text[0] == '\0'))
 		abort();

@@ -13,7 +13,7 @@ enum { LAYERS = 2 };
 static void check(const struct profile_facts *facts, const struct profile *p)
 {
 	struct err err = {0};
-	AUTO_FINISH(buf) struct buf text = buf_make(2 * PROFILE_TEXT_MAX);
+	AUTO_FINISH(buf) struct buf text = buf_make((size_t)2 * PROFILE_TEXT_MAX);
 	AUTO(profile) struct profile *again = NULL;
 	AUTO(profile) struct profile *joined = NULL;
 	uint64_t bytes = 0;
