@@ -27,6 +27,7 @@
  * Servers are in sessions of their own: what a terminal sends is the holder's.
  */
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include "base/again.h"
@@ -44,6 +45,9 @@ enum {
 	HOLDER_STOP_MS = 3000, /* for an old server to make way before it is killed */
 	HOLDER_PREPARE_MS = 120000, /* for a new server to get ready before it is killed */
 };
+
+/* To a server: what was started on its mount is ready, and recording can end (fs/recorder.h). */
+#define HOLDER_READY_SIGNAL SIGUSR2
 
 struct holder_config {
 	const char *dir;		     /* where to mount; absolute */
@@ -94,7 +98,10 @@ void holder_launch_failed(int status_fd, const struct err *err);
  */
 int holder_adopt(const struct holder_config *config, pid_t server, struct err *err);
 
-/* The first thing a server's process does, before it starts a thread: keeps SIGTERM for later. */
+/*
+ * The first thing a server's process does, before it starts a thread: keeps SIGTERM for later, and
+ * HOLDER_READY_SIGNAL, by which anybody may say that what was started on the mount is ready.
+ */
 int holder_serve_prepare(struct err *err);
 
 /*

@@ -174,17 +174,6 @@ int mtable_open(const char *run_dir, const char *id, int *ret_fd, struct err *er
 	return 0;
 }
 
-int mtable_set_ready(int entry_fd, struct err *err)
-{
-	AUTO_CLOSE int fd = openat(entry_fd, "ready", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	return fd < 0 ? err_set(err, err_errno(), "say that a start is over") : 0;
-}
-
-bool mtable_is_ready(int entry_fd)
-{
-	return faccessat(entry_fd, "ready", F_OK, 0) == 0;
-}
-
 int mtable_lock(int entry_fd, uint64_t wait_ms, int *ret_fd, struct err *err)
 {
 	deadline_t until = deadline_in_ms(wait_ms);

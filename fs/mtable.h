@@ -9,7 +9,6 @@
  *   lock        locked by the holder while it lives
  *   stats       what it counts (fs/mount_stats.h)
  *   log         what holder and servers say
- *   ready       there once the start is over: nothing more is recorded of it
  *   lower/      where the FUSE mount is before something is mounted with it
  *   erofs/      the same for the kernel's mount below an overlay
  *
@@ -66,10 +65,6 @@ int mtable_open(const char *run_dir, const char *id, int *ret_fd, struct err *er
 /* Reads, or replaces, what an entry says. */
 int mtable_load(int entry_fd, struct mtable_entry *ret, struct err *err);
 int mtable_save(int entry_fd, const struct mtable_entry *entry, struct err *err);
-
-/* Says that the start is over (again and again, if one likes), and whether somebody did. */
-int mtable_set_ready(int entry_fd, struct err *err);
-bool mtable_is_ready(int entry_fd);
 
 /*
  * Takes the holder's lock for as long as *ret_fd is open. -EBUSY: another

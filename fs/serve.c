@@ -46,6 +46,7 @@ int holder_serve_prepare(struct err *err)
 	sigset_t stop;
 	(void)sigemptyset(&stop);
 	(void)sigaddset(&stop, SIGTERM);
+	(void)sigaddset(&stop, HOLDER_READY_SIGNAL);
 	int r = -pthread_sigmask(SIG_BLOCK, &stop, NULL);
 	return r < 0 ? err_set(err, r, "prepare to serve") : 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -7,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "fs/holder.h"
 #include "fs/profile_registry.h"
 #include "tools/containers.h"
 #include "tools/mounting.h"
@@ -128,31 +130,43 @@ static int profile_do_push(struct ctx *ctx, const char *text, struct err *err)
 	return push_tell(ctx, &facts, &pushed, err);
 }
 
-/* The start of what is mounted on a directory, or runs in a container, is over. */
-static int profile_ready(struct ctx *ctx, const char *word, struct err *err)
+/* The mount on a directory, or of a container. */
+static int ready_find(struct ctx *ctx, const char *word, struct mtable_entry *ret, struct err *err)
 {
 	AUTO_FINISH(opened_container) struct opened_container o = {0};
-	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {0};
 	AUTO_CLOSE int entry_fd = -1;
 	AUTO_FREE char *dir = NULL;
+	AUTO_FREE char *rootfs = NULL;
 	const char *run_dir = NULL;
 	struct err ignored;
 	int r = ctx_run_dir(ctx, &run_dir, err);
 	if (r < 0)
 		return r;
-	if (mounting_dir(word, &dir, &ignored) < 0 ||
-	    mtable_find(run_dir, dir, &entry, &entry_fd, &ignored) < 0) {
-		free(dir);
-		dir = NULL;
-		r = containers_open(ctx, word, &o, err);
-		if (r == 0 && asprintf(&dir, "%s/" CONTAINER_ROOTFS, container_path(o.container)) < 0) {
-			dir = NULL;
-			r = err_set(err, -ENOMEM, "find %s", word);
-		}
-		if (r == 0)
-			r = mtable_find(run_dir, dir, &entry, &entry_fd, err);
+	if (mounting_dir(word, &dir, &ignored) == 0 &&
+	    mtable_find(run_dir, dir, ret, &entry_fd, &ignored) == 0)
+		return 0;
+	r = containers_open(ctx, word, &o, err);
+	if (r < 0)
+		return r;
+	if (asprintf(&rootfs, "%s/" CONTAINER_ROOTFS, container_path(o.container)) < 0) {
+		rootfs = NULL;
+		return err_set(err, -ENOMEM, "find %s", word);
 	}
-	return r < 0 ? r : mtable_set_ready(entry_fd, err);
+	return mtable_find(run_dir, rootfs, ret, &entry_fd, err);
+}
+
+/* The start of what is mounted on a directory, or runs in a container, is over. */
+static int profile_ready(struct ctx *ctx, const char *word, struct err *err)
+{
+	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {0};
+	int r = ready_find(ctx, word, &entry, err);
+	if (r < 0)
+		return r;
+	if (!mounting_is_serving(&entry))
+		return err_say(err, -ESRCH, "%s: no server of its mount is running", word);
+	if (kill(entry.server, HOLDER_READY_SIGNAL) < 0)
+		return err_set(err, err_errno(), "tell the server of %s", word);
+	return 0;
 }
 
 static int profile_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)

@@ -299,12 +299,16 @@ def test_gc_takes_it_with_the_image(sluice, image, tmp_path):
     assert not stored(sluice, digest).parent.exists()
 
 
-def test_ready(sluice, image):
+def test_ready_does_no_harm(sluice, image):
+    """The server learns that the start is over, and goes on."""
     place = sluice.mount(image)
+    def server():
+        rows = json.loads(sluice("mounts", "--format", "json").stdout)
+        return next(row["server"] for row in rows if row["dir"] == str(place))
+    before = server()
     sluice("profile", "ready", place)
-    rows = json.loads(sluice("mounts", "--format", "json").stdout)
-    ident = next(row["id"] for row in rows if row["dir"] == str(place))
-    assert os.path.exists(f"/run/sluice/{ident}/ready")
+    sluice("profile", "ready", place)
+    assert os.listdir(place) and server() == before
     sluice.refuses("profile", "ready", "/proc", words="/proc")
 
 
