@@ -38,7 +38,7 @@ static bool unit_match(const struct hnode *node, const void *key)
 	return container_of(node, const struct unit, node)->first == *(const size_t *)key;
 }
 
-static struct unit *layer_find_unit(const struct layer *layer, size_t first)
+struct unit *layer_find_unit(const struct layer *layer, size_t first)
 {
 	struct hnode *node = htab_find(&layer->units, hash_u64(first), unit_match, &first);
 	return node ? container_of(node, struct unit, node) : NULL;
@@ -73,7 +73,7 @@ void layer_forget_unit(struct layer *layer, struct unit *unit)
 	htab_remove(&layer->units, &unit->node);
 }
 
-static struct unit *layer_new_unit(struct layer *layer, size_t first, size_t end, bool urgent)
+struct unit *layer_new_unit(struct layer *layer, size_t first, size_t end)
 {
 	struct unit *unit = calloc(1, sizeof(*unit));
 	if (!unit)
@@ -86,12 +86,10 @@ static struct unit *layer_new_unit(struct layer *layer, size_t first, size_t end
 	unit->end = end;
 	unit->in_off = span.in_off;
 	unit->in_len = span.in_len;
-	unit->urgent = urgent;
 	if (htab_insert(&layer->units, &unit->node, hash_u64(first)) < 0) {
 		free(unit);
 		return NULL;
 	}
-	layer_enqueue(layer, unit);
 	return unit;
 }
 
@@ -101,14 +99,24 @@ static struct unit *layer_want_unit(struct layer *layer, size_t span, bool urgen
 	size_t first, end;
 	seek_unit(layer->seek, span, &first, &end);
 	struct unit *unit = layer_find_unit(layer, first);
-	if (!unit)
-		return layer_new_unit(layer, first, end, urgent);
+	if (!unit) {
+		unit = layer_new_unit(layer, first, end);
+		if (!unit)
+			return NULL;
+		unit->urgent = urgent;
+		layer_enqueue(layer, unit);
+		return unit;
+	}
 	if (urgent && !unit->urgent) {
 		unit->urgent = true;
+		unit->ahead = false;
 		if (unit->state == UNIT_QUEUED) {
 			layer_unqueue(layer, unit);
 			layer_enqueue(layer, unit);
 		}
+		if (unit->transfer)
+			layer_join_ahead(layer, unit);
+		layer_hurry_decode(layer, unit);
 	}
 	return unit;
 }
@@ -228,6 +236,7 @@ static bool unit_try_again(const struct layer *layer, struct unit *unit, int res
  */
 static void unit_end(struct layer *layer, struct unit *unit, int result, struct list *failed)
 {
+	layer_leave_ahead(unit);
 	if (unit->claimed)
 		store_layer_release(layer->store, unit->first, unit->end);
 	unit->claimed = false;
@@ -302,6 +311,8 @@ static uint64_t read_try_local(struct layer *layer, struct source_read *read)
 		void *to = (char *)read->data + (from - read->off);
 		if (store_layer_read(layer->store, to, n, from) != (ssize_t)n)
 			missing |= UINT64_C(1) << k;
+		else if (atomic_load_explicit(&layer->n_ahead, memory_order_relaxed) > 0)
+			layer_note_used(layer, from, n);
 	}
 	return missing;
 }
@@ -425,8 +436,11 @@ static ssize_t layer_peek(struct source *source, void *data, size_t len, uint64_
 	if (__atomic_load_n(&layer->broken, __ATOMIC_RELAXED))
 		return -EIO;
 	ssize_t n = store_layer_read(layer->store, data, len, off);
-	if (n >= 0)
-		counter_add(&layer->counters->reads_local, 1);
+	if (n < 0)
+		return n;
+	counter_add(&layer->counters->reads_local, 1);
+	if (atomic_load_explicit(&layer->n_ahead, memory_order_relaxed) > 0)
+		layer_note_used(layer, off, len);
 	return n;
 }
 
@@ -507,7 +521,23 @@ static void layer_drop_unwanted(struct layer *layer)
 	}
 }
 
-static bool layer_tick(struct fetch_ticker *ticker)
+/*
+ * What other processes fetch is looked at: what has come is served; what is
+ * not is tried to be claimed now and then, since they may have died.
+ */
+static void layer_tick_foreign(struct layer *layer)
+{
+	bool try = deadline_passed(layer->foreign_at);
+	struct unit *unit, *tmp;
+	list_for_each_safe(unit, tmp, &layer->foreign, link) {
+		if (!try && !layer_has_unit(layer, unit))
+			continue;
+		list_remove(&unit->link);
+		layer_enqueue(layer, unit);
+	}
+}
+
+static enum fetch_tick layer_tick(struct fetch_ticker *ticker)
 {
 	struct layer *layer = container_of(ticker, struct layer, ticker);
 	struct list late;
@@ -515,19 +545,17 @@ static bool layer_tick(struct fetch_ticker *ticker)
 	(void)pthread_mutex_lock(&layer->lock);
 	layer_expire_reads(layer, &late);
 	layer_drop_unwanted(layer);
-	while (!list_empty(&layer->foreign)) {
-		struct unit *unit = list_first(&layer->foreign, struct unit, link);
-		list_remove(&unit->link);
-		layer_enqueue(layer, unit);
-	}
+	layer_tick_foreign(layer);
 	layer_kick(layer);
-	bool busy = !list_empty(&layer->reads) || layer->n_queued > 0;
+	enum fetch_tick next = !list_empty(&layer->foreign) ? FETCH_TICK_SOON :
+			       !list_empty(&layer->reads) || layer->n_queued > 0 ?
+							      FETCH_TICK_LATER : FETCH_TICK_NEVER;
 	(void)pthread_mutex_unlock(&layer->lock);
 
 	struct err err = {0};
 	(void)err_say(&err, -ETIMEDOUT, "the bytes did not arrive in time");
 	reads_done(&late, -ETIMEDOUT, &err);
-	return busy;
+	return next;
 }
 
 /* ---- life ---- */
@@ -538,6 +566,7 @@ static void layer_free(struct layer *layer)
 	descriptor_finish(&layer->blob);
 	descriptor_finish(&layer->windows);
 	htab_finish(&layer->units);
+	free(atomic_load(&layer->ahead));
 	(void)pthread_cond_destroy(&layer->idle);
 	(void)pthread_mutex_destroy(&layer->lock);
 	free(layer);
@@ -590,6 +619,8 @@ static const struct source_ops layer_ops = {
 	.submit = layer_submit,
 	.cancel = layer_cancel,
 	.advise = layer_advise,
+	.unit = layer_unit,
+	.fetch = layer_fetch,
 	.destroy = layer_destroy,
 };
 

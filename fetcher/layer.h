@@ -9,10 +9,16 @@
  * What a read that is not local goes through: its spans' units are entered in
  * a table and queued (what somebody waits for before what was only advised).
  * A transfer thread takes the first queued unit and every queued neighbour as
- * one range request; as soon as the bytes of a unit are in, a processor thread
- * decodes and checks it, the store keeps it, and its waiters are served,
- * whatever the rest of the transfer does. A failure ends the waiting reads and
- * leaves nothing behind: the next read tries again.
+ * one range request, and the deflate windows that they take as another beside
+ * it; as soon as the bytes of a unit are in, a processor thread decodes and
+ * checks it, the store keeps it, and its waiters are served, whatever the rest
+ * of the transfer does. A failure ends the waiting reads and leaves nothing
+ * behind: the next read tries again.
+ *
+ * What source_fetch() brings has a transfer of its own, which yields to those
+ * for readers in threads, processors and memory; a reader who comes for a part
+ * of it joins, or, when that is far behind, has it fetched by itself. It never
+ * makes the store evict anything.
  */
 
 #include "fetcher/origin.h"

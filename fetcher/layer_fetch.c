@@ -3,9 +3,9 @@
 /*
  * What happens to a queued unit. A transfer job takes a run of neighbouring
  * units, claims them (so that no other process fetches them too), serves those
- * that have come into the store meanwhile, fetches the missing windows, then
- * the compressed bytes in one range request. Each unit goes to a decoder as
- * soon as its bytes are complete.
+ * that have come into the store meanwhile, and fetches the compressed bytes in
+ * one range request, beside them the missing windows in another. Each unit goes
+ * to a decoder (layer_decode.c) as soon as its bytes are complete.
  */
 
 #include "fetcher/layer_private.h"
@@ -22,173 +22,8 @@ enum {
 	 * Units of one transfer. Each is claimed under the layer's lock, and what a claim costs
 	 * grows with the claims that are not neighbours: 1 ms for so many, 90 ms for 4096.
 	 */
-	TRANSFER_UNITS_MAX = 512,
+	TRANSFER_UNITS_MAX = SOURCE_FETCH_UNITS_MAX,
 };
-
-struct transfer {
-	struct work work;
-	struct layer *layer;
-	enum work_priority priority;
-	struct list local;   /* units that turned out to be in the store */
-	struct list units;   /* units to fetch, by in_off */
-	unsigned int taken;  /* units ever claimed for it */
-	uint64_t in_off, in_end;
-	uint64_t win_off, win_end; /* where their windows are, when these can be fetched */
-	uint64_t pos;	     /* of the next byte that arrives */
-	void *bytes;	     /* of the first of `units`, so far; owned */
-	uint64_t n_bytes;
-	/* Of the first of `units` when it is a long one; owned. */
-	struct span_decoder *decoder;
-	struct span_bench *bench;
-	bool decoded;	     /* all its spans are out, whatever bytes still come */
-	struct err *err;     /* what went wrong with all of it */
-};
-
-/* A unit of one span on its way to a processor. */
-struct decode {
-	struct work work;
-	struct layer *layer;
-	struct unit *unit;
-	void *bytes; /* owned, unit->in_len of pool memory */
-};
-
-/* The check of a layer that is whole. */
-struct check {
-	struct work work;
-	struct layer *layer;
-};
-
-/* ---- checking the whole ---- */
-
-/* Once nothing is under way and everything is local, the whole is checked, once. */
-static void layer_check_run(struct work *work)
-{
-	struct check *check = container_of(work, struct check, work);
-	struct layer *layer = check->layer;
-	struct err err = {0};
-	int r = store_layer_check_whole(layer->store, &err);
-	if (r == -EBADMSG)
-		log_error("%s", err_text(&err));
-	else if (r < 0)
-		log_debug("check a whole layer: %s", err_text(&err));
-	(void)pthread_mutex_lock(&layer->lock);
-	if (r == -EBADMSG)
-		__atomic_store_n(&layer->broken, true, __ATOMIC_RELAXED);
-	else if (r < 0)
-		/* Something was evicted meanwhile, or the disk failed: another time. */
-		layer->checking = false;
-	(void)pthread_mutex_unlock(&layer->lock);
-	free(check);
-	layer_release(layer);
-}
-
-static void layer_maybe_check(struct layer *layer)
-{
-	struct store_layer_counts counts;
-	(void)pthread_mutex_lock(&layer->lock);
-	bool quiet = layer->units.count == 0 && !layer->checking && !layer->closing &&
-		     seek_is_tar(layer->seek) && !store_layer_info(layer->store)->whole_checked;
-	(void)pthread_mutex_unlock(&layer->lock);
-	if (!quiet)
-		return;
-	store_layer_counts(layer->store, &counts);
-	if (counts.spans_present < counts.spans)
-		return;
-	struct check *check = calloc(1, sizeof(*check));
-	if (!check)
-		return;
-	*check = (struct check){.work.run = layer_check_run, .layer = layer};
-	(void)pthread_mutex_lock(&layer->lock);
-	bool go = !layer->checking && !layer->closing;
-	if (go) {
-		layer->checking = true;
-		layer_hold(layer);
-	}
-	(void)pthread_mutex_unlock(&layer->lock);
-	if (!go)
-		free(check);
-	else if (workers_submit(fetch_pool_cpu(layer->pool), &check->work, WORK_LATER) < 0)
-		layer_check_run(&check->work);
-}
-
-/* ---- decoding ---- */
-
-/* Keeps a verified span; a store that cannot take it costs a later fetch, not this read. */
-static void layer_keep(struct layer *layer, size_t i, const void *data)
-{
-	struct err err = {0};
-	if (store_layer_fill(layer->store, i, data, &err) < 0)
-		log_debug("span %zu is not kept: %s", i, err_text(&err));
-	counter_add(&layer->counters->spans_fetched, 1);
-}
-
-/* Counts a unit whose bytes were wrong; what may have made them so is fetched anew, too. */
-static void layer_reject_unit(struct layer *layer, const struct unit *unit, int r)
-{
-	if (r != -EBADMSG)
-		return;
-	counter_add(&layer->counters->spans_rejected, 1);
-	for (size_t i = unit->first; i < unit->end; i++)
-		store_layer_drop_window(layer->store, i);
-}
-
-static int decode_unit(struct decode *d, struct span_bench *bench, struct err *err)
-{
-	struct layer *layer = d->layer;
-	struct span span;
-	seek_get(layer->seek, d->unit->first, &span);
-	void *window = NULL;
-	if (span.win_len > 0) {
-		window = bench->window;
-		int r = store_layer_window(layer->store, d->unit->first, window, err);
-		if (r < 0)
-			return r;
-	}
-	int r = span_bench_reserve(bench, span.out_len);
-	if (r < 0)
-		return err_set(err, r, "decode a span");
-	return span_decode(bench->scratch, layer->seek, d->unit->first, d->bytes,
-			   d->unit->in_len, window, bench->out, err);
-}
-
-static void decode_run(struct work *work)
-{
-	struct decode *d = container_of(work, struct decode, work);
-	struct layer *layer = d->layer;
-	struct err err = {0};
-	struct span_bench *bench = fetch_pool_bench(layer->pool);
-	int r = bench ? decode_unit(d, bench, &err) : err_set(&err, -ENOMEM, "decode a span");
-	fetch_pool_put_buffer(layer->pool, d->bytes, d->unit->in_len);
-	if (r == 0)
-		layer_keep(layer, d->unit->first, bench->out);
-	layer_reject_unit(layer, d->unit, r);
-	layer_finish_unit(layer, d->unit, r == 0 ? bench->out : NULL, r, &err);
-	fetch_pool_put_bench(layer->pool, bench);
-	free(d);
-	/* This may have been the last, long after its transfer was over. */
-	layer_maybe_check(layer);
-	layer_release(layer);
-}
-
-/* Hands the complete first unit of the transfer to a processor. */
-static int transfer_decode(struct transfer *t, struct unit *unit, struct err *err)
-{
-	struct layer *layer = t->layer;
-	struct decode *d = calloc(1, sizeof(*d));
-	if (!d)
-		return err_set(err, -ENOMEM, "decode a span");
-	*d = (struct decode){.work.run = decode_run, .layer = layer, .unit = unit};
-	d->bytes = steal_ptr(&t->bytes);
-	list_remove(&unit->link);
-	(void)pthread_mutex_lock(&layer->lock);
-	layer_hold(layer);
-	/* Somebody may wait by now for what was only advised. */
-	enum work_priority priority = unit->urgent ? WORK_URGENT : WORK_LATER;
-	(void)pthread_mutex_unlock(&layer->lock);
-	if (workers_submit(fetch_pool_cpu(layer->pool), &d->work, priority) < 0)
-		decode_run(&d->work); /* no thread to be had: here, then */
-	return 0;
-}
 
 /* ---- receiving ---- */
 
@@ -200,10 +35,9 @@ static bool unit_is_long(const struct unit *unit)
 static int transfer_span_out(void *data, size_t i, const void *bytes, size_t n)
 {
 	struct transfer *t = data;
-	struct unit *unit = list_first(&t->units, struct unit, link);
 	(void)n;
-	layer_keep(t->layer, i, bytes);
-	layer_serve_span(t->layer, unit, i, bytes);
+	layer_keep(t->layer, t->head, i, bytes);
+	layer_serve_span(t->layer, t->head, i, bytes);
 	return 0;
 }
 
@@ -212,7 +46,7 @@ static int transfer_begin_unit(struct transfer *t, struct unit *unit, struct err
 	struct layer *layer = t->layer;
 	t->n_bytes = 0;
 	if (!unit_is_long(unit)) {
-		t->bytes = fetch_pool_buffer(layer->pool, unit->in_len);
+		t->bytes = fetch_pool_buffer(layer->pool, unit->in_len, t->head_priority);
 		return t->bytes ? 0 : err_set(err, -ENOMEM, "fetch a span");
 	}
 	struct span span;
@@ -232,7 +66,7 @@ static int transfer_begin_unit(struct transfer *t, struct unit *unit, struct err
 				   &t->decoder, err);
 }
 
-/* Lets go of what the first unit has received so far. */
+/* Lets go of what the head has received so far. */
 static void transfer_drop_unit(struct transfer *t, const struct unit *unit)
 {
 	span_decoder_destroy(steal_ptr(&t->decoder));
@@ -240,7 +74,7 @@ static void transfer_drop_unit(struct transfer *t, const struct unit *unit)
 	fetch_pool_put_buffer(t->layer->pool, steal_ptr(&t->bytes), unit->in_len);
 }
 
-/* The next bytes of the first unit; true in *ret_whole when they were its last. */
+/* The next bytes of the head; true in *ret_whole when they were its last. */
 static int transfer_feed(struct transfer *t, struct unit *unit, const void *bytes, size_t n,
 			 bool *ret_whole, struct err *err)
 {
@@ -259,59 +93,109 @@ static int transfer_feed(struct transfer *t, struct unit *unit, const void *byte
 
 static int transfer_end_unit(struct transfer *t, struct unit *unit, struct err *err)
 {
-	if (!t->decoder)
-		return transfer_decode(t, unit, err);
-	int r = span_decoder_finish(t->decoder, err);
+	int r = t->decoder ? span_decoder_finish(t->decoder, err) : transfer_decode(t, unit, err);
 	if (r < 0)
 		return r;
-	transfer_drop_unit(t, unit);
-	list_remove(&unit->link);
-	layer_finish_unit(t->layer, unit, NULL, 0, NULL);
+	if (t->decoder) {
+		transfer_drop_unit(t, unit);
+		layer_finish_unit(t->layer, unit, NULL, 0, NULL);
+	}
+	t->head = NULL;
 	return 0;
 }
 
-/* Ends the first unit alone: what follows it may still be good. */
-static void transfer_fail_unit(struct transfer *t, struct unit *unit, int r, const struct err *err)
+/* Ends the head alone: what follows it may still be good. */
+static void transfer_fail_head(struct transfer *t, int r, const struct err *err)
 {
+	struct unit *unit = steal_ptr(&t->head);
 	transfer_drop_unit(t, unit);
-	list_remove(&unit->link);
 	layer_reject_unit(t->layer, unit, r);
 	layer_finish_unit(t->layer, unit, NULL, r, err);
+}
+
+/* The unit that what comes before `end` belongs to: from now on nobody takes it out. */
+static struct unit *transfer_head(struct transfer *t, uint64_t end)
+{
+	struct layer *layer = t->layer;
+	if (t->head)
+		return t->head;
+	(void)pthread_mutex_lock(&layer->lock);
+	if (!list_empty(&t->units)) {
+		struct unit *unit = list_first(&t->units, struct unit, link);
+		if (unit->in_off < end) {
+			list_remove(&unit->link);
+			unit->state = UNIT_ACTIVE;
+			t->head = unit;
+			t->head_priority = unit->urgent ? WORK_URGENT : WORK_LATER;
+		}
+	}
+	(void)pthread_mutex_unlock(&layer->lock);
+	return t->head;
+}
+
+static bool transfer_is_over(struct transfer *t)
+{
+	(void)pthread_mutex_lock(&t->layer->lock);
+	bool over = !t->head && list_empty(&t->units);
+	(void)pthread_mutex_unlock(&t->layer->lock);
+	return over;
+}
+
+static int transfer_admit(struct transfer *t, size_t n)
+{
+	struct layer *layer = t->layer;
+	if (t->first_ns == 0)
+		t->first_ns = clock_now_ns();
+	if (__atomic_load_n(&layer->closing, __ATOMIC_RELAXED))
+		return -ECANCELED;
+	int r = t->windows ? transfer_windows_result(t) : 0;
+	if (r == 0 && t->fetch && t->fetch->gate) {
+		uint64_t before = clock_now_ns();
+		r = t->fetch->gate(t->fetch, n);
+		t->gated_ns += clock_now_ns() - before;
+	}
+	if (r < 0)
+		return r;
+	counter_add(&layer->counters->bytes_fetched, n);
+	if (t->fetch)
+		counter_add(&layer->counters->ahead_fetched, n);
+	return 0;
 }
 
 static int transfer_write(void *data, const void *bytes, size_t n)
 {
 	struct transfer *t = data;
-	uint64_t end = t->pos + n;
-	if (__atomic_load_n(&t->layer->closing, __ATOMIC_RELAXED))
-		return -ECANCELED;
-	counter_add(&t->layer->counters->bytes_fetched, n);
+	uint64_t pos = atomic_load_explicit(&t->pos, memory_order_relaxed);
+	uint64_t end = pos + n;
+	struct unit *unit;
+	int r = transfer_admit(t, n);
+	if (r < 0)
+		return r;
 	/* Neighbours may share a byte (transfer_wants()), which is then in this very piece. */
-	while (!list_empty(&t->units)) {
-		struct unit *unit = list_first(&t->units, struct unit, link);
+	while ((unit = transfer_head(t, end))) {
 		struct err err = {0};
 		uint64_t from = unit->in_off + (t->bytes || t->decoder ? t->n_bytes : 0);
 		uint64_t to = u64_min(unit->in_off + unit->in_len, end);
 		bool whole = false;
 		if (from >= end)
 			break;
-		int r = transfer_feed(t, unit, (const char *)bytes + (from - t->pos),
-				      (size_t)(to - from), &whole, &err);
+		r = transfer_feed(t, unit, (const char *)bytes + (from - pos), (size_t)(to - from),
+				  &whole, &err);
 		if (r == 0 && !whole)
 			break;
 		if (r == 0)
 			r = transfer_end_unit(t, unit, &err);
 		if (r < 0)
-			transfer_fail_unit(t, unit, r, &err);
+			transfer_fail_head(t, r, &err);
 	}
-	t->pos = end;
+	atomic_store_explicit(&t->pos, end, memory_order_relaxed);
 	/* After a failure of the last unit, what is left of it is of no use. */
-	return list_empty(&t->units) && end < t->in_end ? -ECANCELED : 0;
+	return end < t->in_end && transfer_is_over(t) ? -ECANCELED : 0;
 }
 
 /* ---- choosing what to fetch ---- */
 
-static bool unit_is_local(const struct layer *layer, const struct unit *unit)
+bool layer_has_unit(const struct layer *layer, const struct unit *unit)
 {
 	if (unit->refetch)
 		return false;
@@ -343,6 +227,7 @@ static void transfer_windows_with(const struct transfer *t, const struct unit *u
 /* Leaves a unit to the process that fetches it; unless somebody waits here, for good. */
 static void layer_leave_unit(struct layer *layer, struct unit *unit)
 {
+	layer_leave_ahead(unit);
 	if (list_empty(&unit->waits)) {
 		layer_forget_unit(layer, unit);
 		free(unit);
@@ -350,10 +235,11 @@ static void layer_leave_unit(struct layer *layer, struct unit *unit)
 	}
 	unit->state = UNIT_FOREIGN;
 	list_append(&layer->foreign, &unit->link);
+	layer->foreign_at = deadline_in_ms(FETCH_TICK_MS);
+	fetch_pool_tick_now(layer->pool, &layer->ticker);
 }
 
-/* Takes a queued unit into the transfer. False when another process has it. */
-static bool transfer_take(struct transfer *t, struct unit *unit, bool in_front)
+bool transfer_take(struct transfer *t, struct unit *unit, bool in_front)
 {
 	struct layer *layer = t->layer;
 	layer_unqueue(layer, unit);
@@ -361,10 +247,11 @@ static bool transfer_take(struct transfer *t, struct unit *unit, bool in_front)
 		layer_leave_unit(layer, unit);
 		return false;
 	}
-	unit->state = UNIT_ACTIVE;
+	unit->state = t->fetch ? UNIT_CARRIED : UNIT_ACTIVE;
 	unit->claimed = true;
 	t->taken++;
-	if (unit_is_local(layer, unit)) {
+	if (layer_has_unit(layer, unit)) {
+		unit->state = UNIT_ACTIVE;
 		list_append(&t->local, &unit->link);
 		return true;
 	}
@@ -441,7 +328,10 @@ static void layer_serve_local(struct layer *layer, struct unit *unit)
 {
 	struct err err = {0};
 	int r = 0;
-	for (size_t i = unit->first; i < unit->end && r == 0; i++) {
+	(void)pthread_mutex_lock(&layer->lock);
+	size_t end = list_empty(&unit->waits) ? unit->first : unit->end;
+	(void)pthread_mutex_unlock(&layer->lock);
+	for (size_t i = unit->first; i < end && r == 0; i++) {
 		struct span span;
 		seek_get(layer->seek, i, &span);
 		AUTO_FREE void *bytes = malloc(span.out_len);
@@ -450,74 +340,41 @@ static void layer_serve_local(struct layer *layer, struct unit *unit)
 			break;
 		}
 		if (store_layer_read(layer->store, bytes, span.out_len, span.out_off) ==
-		    (ssize_t)span.out_len)
+		    (ssize_t)span.out_len) {
 			layer_serve_span(layer, unit, i, bytes);
-		else
+			layer_note_used(layer, span.out_off, span.out_len);
+		} else {
 			/* The disk failed: the reads stay, and the origin is asked. */
 			unit->refetch = true;
+		}
 	}
 	layer_finish_unit(layer, unit, NULL, r, &err);
 }
 
-static int windows_append(void *data, const void *bytes, size_t n)
+/* Whether the first thing to do with a unit's first byte is to take its window. */
+static bool transfer_needs_windows_first(struct transfer *t)
 {
-	return buf_append(data, bytes, n);
-}
-
-/* Whether the unit's window must be fetched; *ret is its first span. */
-static bool unit_lacks_window(const struct layer *layer, const struct unit *unit, struct span *ret)
-{
-	seek_get(layer->seek, unit->first, ret);
-	return ret->win_len > 0 && !digest_is_none(&layer->windows.digest) &&
-	       !(store_layer_state(layer->store, unit->first) & SPAN_WINDOW);
-}
-
-static int transfer_keep_windows(struct transfer *t, uint64_t from, const struct buf *bytes)
-{
-	struct layer *layer = t->layer;
+	bool needs = false;
 	struct unit *unit;
+	(void)pthread_mutex_lock(&t->layer->lock);
 	list_for_each(unit, &t->units, link) {
 		struct span span;
-		/* Another process may have put one there: then it was not asked for. */
-		if (!unit_lacks_window(layer, unit, &span) || span.win_off < from ||
-		    !range_within(span.win_off - from, span.win_len, bytes->len))
-			continue;
-		int r = store_layer_fill_windows(layer->store, unit->first, unit->end,
-						 span.win_off, bytes->data + (span.win_off - from),
-						 span.win_len, t->err);
-		if (r < 0)
-			return r;
+		needs |= unit_is_long(unit) && unit_lacks_window(t->layer, unit, &span);
 	}
-	return 0;
+	(void)pthread_mutex_unlock(&t->layer->lock);
+	return needs;
 }
 
-/* The windows that the units need and the store lacks, in one request. */
-static int transfer_windows(struct transfer *t, deadline_t deadline)
+/* What the transfer cost tells how long the next will take. */
+static void transfer_note(const struct transfer *t)
 {
-	struct layer *layer = t->layer;
-	struct unit *unit;
-	uint64_t from = UINT64_MAX, to = 0;
-	list_for_each(unit, &t->units, link) {
-		struct span span;
-		if (!unit_lacks_window(layer, unit, &span))
-			continue;
-		from = u64_min(from, span.win_off);
-		to = u64_max(to, span.win_off + span.win_len);
-	}
-	if (to == 0)
-		return 0;
-
-	AUTO_FINISH(buf) struct buf bytes = buf_make(to - from);
-	struct byte_sink sink = {.write = windows_append, .data = &bytes};
-	counter_add(&layer->counters->transfers, 1);
-	int r = origin_range(layer->origin, &layer->windows, from, to - from, &sink, deadline,
-			     t->err);
-	if (r < 0)
-		return err_prefix(t->err, r, "fetch decompression windows");
-	counter_add(&layer->counters->bytes_fetched, bytes.len);
-	if (bytes.len != to - from)
-		return err_say(t->err, -EIO, "the decompression windows ended early");
-	return transfer_keep_windows(t, from, &bytes);
+	uint64_t now = clock_now_ns();
+	if (t->first_ns == 0)
+		return;
+	/* A gate that held it up is no property of the link. */
+	fetch_pool_note(t->layer->pool, t->first_ns - t->began_ns,
+			atomic_load_explicit(&t->pos, memory_order_relaxed) - t->in_off,
+			now - t->first_ns - t->gated_ns);
 }
 
 static int transfer_fetch(struct transfer *t)
@@ -525,27 +382,74 @@ static int transfer_fetch(struct transfer *t)
 	struct layer *layer = t->layer;
 	if (!layer->origin)
 		return err_say(t->err, -EHOSTUNREACH, "the bytes are not in the store");
-	deadline_t deadline = deadline_in_ms(layer->transfer_ms);
-	int r = transfer_windows(t, deadline);
+	deadline_t deadline = t->fetch ? t->fetch->deadline : deadline_in_ms(layer->transfer_ms);
+	int r = transfer_windows(t, transfer_needs_windows_first(t), deadline);
 	if (r < 0)
 		return r;
 	struct byte_sink sink = {.write = transfer_write, .data = t};
-	t->pos = t->in_off;
+	atomic_store_explicit(&t->pos, t->in_off, memory_order_relaxed);
+	t->began_ns = clock_now_ns();
 	counter_add(&layer->counters->transfers, 1);
-	return origin_range(layer->origin, &layer->blob, t->in_off, t->in_end - t->in_off, &sink,
-			    deadline, t->err);
+	r = origin_range(layer->origin, &layer->blob, t->in_off, t->in_end - t->in_off, &sink,
+			 deadline, t->err);
+	transfer_note(t);
+	/* A transfer that its windows ended has their words. */
+	int windows = r < 0 ? transfer_windows_result(t) : 0;
+	return windows < 0 ? windows : r;
 }
 
-static void transfer_run(struct work *work)
+/* Ends what the transfer leaves. */
+static void transfer_leave(struct transfer *t, int r)
+{
+	struct layer *layer = t->layer;
+	if (t->head) {
+		transfer_drop_unit(t, t->head);
+		(void)pthread_mutex_lock(&layer->lock);
+		list_push(&t->units, &t->head->link);
+		(void)pthread_mutex_unlock(&layer->lock);
+		t->head = NULL;
+	}
+	if (r < 0 && r != -ECANCELED)
+		log_debug("fetch %llu bytes: %s", (unsigned long long)(t->in_end - t->in_off),
+			  err_text(t->err));
+	if (r == 0)
+		r = err_say(t->err, -EIO, "the transfer ended early");
+	/* What was fetched ahead of need fails nobody: who waits for it has it fetched anew. */
+	layer_fail_units(layer, &t->units, t->fetch ? 0 : r, t->err);
+}
+
+/* Gives back the transfer's places, then lets others have them. */
+static void transfer_end(struct transfer *t)
+{
+	struct layer *layer = t->layer;
+	if (t->priority == WORK_URGENT)
+		fetch_pool_end_urgent(layer->pool);
+	else if (!t->fetch)
+		fetch_pool_end_advised(layer->pool);
+	(void)pthread_mutex_lock(&layer->lock);
+	if (!t->fetch)
+		layer->transfers[t->priority]--;
+	layer_kick(layer);
+	(void)pthread_mutex_unlock(&layer->lock);
+	transfer_put_windows(t);
+	layer_maybe_check(layer);
+}
+
+void transfer_run(struct work *work)
 {
 	struct transfer *t = container_of(work, struct transfer, work);
 	struct layer *layer = t->layer;
+	struct source_fetch *fetch = t->fetch;
 	struct err err = {0};
 	t->err = &err;
 	(void)pthread_mutex_lock(&layer->lock);
-	transfer_choose(t);
+	if (fetch)
+		transfer_choose_ahead(t);
+	else
+		transfer_choose(t);
 	/* What this one left may go at the same time. */
 	layer_kick(layer);
+	bool fetches = !list_empty(&t->units) && !layer->closing;
 	(void)pthread_mutex_unlock(&layer->lock);
 
 	while (!list_empty(&t->local)) {
@@ -553,25 +457,14 @@ static void transfer_run(struct work *work)
 		list_remove(&unit->link);
 		layer_serve_local(layer, unit);
 	}
-	int r = list_empty(&t->units) ? 0 : transfer_fetch(t);
-	if (!list_empty(&t->units))
-		transfer_drop_unit(t, list_first(&t->units, struct unit, link));
-	if (r < 0 && r != -ECANCELED)
-		log_debug("fetch %llu bytes: %s", (unsigned long long)(t->in_end - t->in_off),
-			  err_text(&err));
-	if (r == 0)
-		r = err_say(&err, -EIO, "the transfer ended early");
-	layer_fail_units(layer, &t->units, r, &err);
-
-	/* First the place, then the kick, which may want it. */
-	if (t->priority == WORK_LATER)
-		fetch_pool_end_advised(layer->pool);
-	(void)pthread_mutex_lock(&layer->lock);
-	layer->transfers[t->priority]--;
-	layer_kick(layer);
-	(void)pthread_mutex_unlock(&layer->lock);
-	layer_maybe_check(layer);
+	int r = fetches ? transfer_fetch(t) : 0;
+	if (r == -ECANCELED && transfer_is_over(t))
+		r = 0;
+	transfer_leave(t, r);
+	transfer_end(t);
 	free(t);
+	if (fetch)
+		fetch->over(fetch, r, &err);
 	layer_release(layer);
 }
 
@@ -585,8 +478,12 @@ static bool layer_start_transfer(struct layer *layer, enum work_priority priorit
 	list_init(&t->units);
 	layer_hold(layer);
 	layer->transfers[priority]++;
+	if (priority == WORK_URGENT)
+		fetch_pool_begin_urgent(layer->pool);
 	if (workers_submit(fetch_pool_io(layer->pool), &t->work, priority) == 0)
 		return true;
+	if (priority == WORK_URGENT)
+		fetch_pool_end_urgent(layer->pool);
 	layer->transfers[priority]--;
 	layer->busy--;
 	free(t);

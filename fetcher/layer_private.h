@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What layer.c (reads and queues) and layer_fetch.c (transfers and decoding) share. */
+/*
+ * What the files of a layer share: layer.c (reads and queues), layer_fetch.c
+ * (transfers), layer_decode.c (what has arrived), layer_ahead.c (what is
+ * fetched before anybody asks).
+ */
 
 #include <pthread.h>
 
@@ -11,8 +15,12 @@
 enum unit_state {
 	UNIT_QUEUED,
 	UNIT_FOREIGN, /* another process fetches it; looked at again at every tick */
+	UNIT_CARRIED, /* in a transfer that nobody waits for, not yet arriving; may be taken out */
 	UNIT_ACTIVE,  /* in a transfer or with a decoder */
 };
+
+struct transfer;
+struct decode;
 
 /* Spans that come out of one compressed range and are fetched or under way. */
 struct unit {
@@ -26,6 +34,10 @@ struct unit {
 	bool claimed;
 	bool tried;   /* its bytes were wrong once */
 	bool refetch; /* the store has it and cannot give it */
+	bool ahead;   /* fetched before anybody asked, and so far nobody has */
+	bool counted; /* in its transfer's fetch->wanted */
+	struct transfer *transfer; /* while it is in one made by source_fetch() */
+	struct decode *decode;	   /* while it waits for a processor behind what is urgent */
 };
 
 /*
@@ -57,17 +69,143 @@ struct layer {
 	struct list queue[WORK_PRIORITIES];
 	size_t n_queued;
 	struct list foreign;
+	deadline_t foreign_at;		 /* when their claims are tried again */
 	struct list reads;		 /* waiting, oldest first: of struct source_read */
 	unsigned int transfers[WORK_PRIORITIES]; /* jobs queued or running */
 	unsigned int busy;		 /* jobs, decodes and copies that use the layer */
 	struct fetch_ticker ticker;
+	_Atomic(_Atomic uint32_t *) ahead; /* owned; bits: spans fetched ahead that nobody read yet; NULL: none ever */
+	atomic_size_t n_ahead;		 /* bits set */
 	bool checking;			 /* the whole is being checked, or was */
 	bool broken;			 /* its index lied: nothing is served any more */
 	bool closing;
 };
 
+/* One range request for a run of units. */
+struct transfer {
+	struct work work;
+	struct layer *layer;
+	enum work_priority priority;
+	struct source_fetch *fetch; /* whose it is; NULL: made for what was queued */
+	struct list local;   /* units that turned out to be in the store */
+	struct list units;   /* units to fetch, by in_off; under the lock when there is a fetch */
+	struct unit *head;   /* the one that arrives, no longer in `units`; NULL: none */
+	unsigned int taken;  /* units ever claimed for it */
+	uint64_t in_off, in_end;
+	uint64_t win_off, win_end; /* where their windows are, when these can be fetched */
+	_Atomic uint64_t pos; /* of the next byte that arrives */
+	enum work_priority head_priority;
+	uint64_t began_ns, first_ns; /* the request, and its first byte */
+	uint64_t gated_ns;	     /* spent in the fetch's gate */
+	void *bytes;	     /* of the head, so far; owned */
+	uint64_t n_bytes;
+	/* Of a head that is a long one; owned. */
+	struct span_decoder *decoder;
+	struct span_bench *bench;
+	bool decoded;	     /* all its spans are out, whatever bytes still come */
+	struct windows *windows; /* a share; NULL: all are in the store */
+	struct err *err;     /* what went wrong with all of it */
+};
+
+/* A unit of one span on its way to a processor. */
+struct decode {
+	struct work work;
+	struct list link; /* while its window is on its way */
+	struct layer *layer;
+	struct unit *unit;
+	void *bytes; /* owned, unit->in_len of pool memory */
+};
+
+/* The windows of one transfer, which come beside its bytes. Fields under the layer's lock. */
+struct windows {
+	struct work work;
+	struct layer *layer;
+	unsigned int shares; /* the job's, the transfer's */
+	enum { WINDOWS_COMING, WINDOWS_HERE, WINDOWS_FAILED } state;
+	struct list held; /* of struct decode: arrived before their windows */
+	size_t *spans;	  /* owned; those whose windows are asked for */
+	size_t n_spans;
+	uint64_t from, to;
+	deadline_t deadline;
+	int result;
+	struct err err;
+};
+
 /* Starts transfers for what is queued. Called with the lock held. */
 void layer_kick(struct layer *layer);
+
+/* A unit, entered and not queued; NULL without memory. Called with the lock held. */
+struct unit *layer_new_unit(struct layer *layer, size_t first, size_t end);
+
+/* The unit that begins with this span, or NULL. Called with the lock held. */
+struct unit *layer_find_unit(const struct layer *layer, size_t first);
+
+/* ---- layer_fetch.c ---- */
+
+/* Whether every span of the unit is in the store. */
+bool layer_has_unit(const struct layer *layer, const struct unit *unit);
+
+/* Claims the unit for the transfer. False when another process has it. Called with the lock held. */
+bool transfer_take(struct transfer *t, struct unit *unit, bool in_front);
+
+/* Runs a transfer made by source_fetch(). */
+void transfer_run(struct work *work);
+
+/* ---- layer_decode.c ---- */
+
+/* Keeps a verified span; a store that cannot take it costs a later fetch, not this read. */
+void layer_keep(struct layer *layer, const struct unit *unit, size_t i, const void *data);
+
+/* Counts a unit whose bytes were wrong; what may have made them so is fetched anew, too. */
+void layer_reject_unit(struct layer *layer, const struct unit *unit, int r);
+
+/* Hands the complete head of the transfer to a processor, once its window is here. */
+int transfer_decode(struct transfer *t, struct unit *unit, struct err *err);
+
+/* Whether the unit's window must be fetched; *ret is its first span. */
+bool unit_lacks_window(const struct layer *layer, const struct unit *unit, struct span *ret);
+
+/*
+ * Starts to fetch the windows that the units need and the store lacks, in one
+ * request. With `wait`, has them here when it returns.
+ */
+int transfer_windows(struct transfer *t, bool wait, deadline_t deadline);
+
+/* Puts the transfer's share back. */
+void transfer_put_windows(struct transfer *t);
+
+/* 0, or what went wrong with the windows, with its text in t->err. */
+int transfer_windows_result(struct transfer *t);
+
+/* Somebody waits for the unit now: its decoding does not stay behind that of others. With the lock held. */
+void layer_hurry_decode(struct layer *layer, struct unit *unit);
+
+/* Checks a layer of which all is local and nothing is under way, once. */
+void layer_maybe_check(struct layer *layer);
+
+/* ---- layer_ahead.c ---- */
+
+/* The source's unit() and fetch(). */
+bool layer_unit(const struct source *source, uint64_t off, struct source_unit *ret);
+void layer_fetch(struct source *source, struct source_fetch *fetch);
+
+/* Takes what nobody asked for yet into the transfer. Called with the lock held. */
+void transfer_choose_ahead(struct transfer *t);
+
+/*
+ * Somebody waits for a unit that a fetch carries: it is taken out and queued
+ * when it is far behind in it; else the fetch is told. Called with the lock held.
+ */
+void layer_join_ahead(struct layer *layer, struct unit *unit);
+
+/* The unit leaves the transfer that carries it, if any. Called with the lock held. */
+void layer_leave_ahead(struct unit *unit);
+
+/* Notes that span i came before anybody asked; and that [off, off + len) was read. */
+void layer_note_ahead(struct layer *layer, size_t i, uint64_t bytes);
+void layer_note_used(struct layer *layer, uint64_t off, uint64_t len);
+
+/* ---- layer.c ---- */
 
 /* The unit of a span when it is queued, else NULL. Called with the lock held. */
 struct unit *layer_queued_unit(const struct layer *layer, size_t span);

@@ -6,8 +6,18 @@
 
 #include "base/clock.h"
 #include "base/num.h"
+#include "fetcher/http.h"
 
-enum { BUFFER_GRAIN = 128 << 10 }; /* so that buffers fit more than one unit */
+enum {
+	BUFFER_GRAIN = 128 << 10, /* so that buffers fit more than one unit */
+	NOTE_PARTS = 4,		  /* what one transfer counts for in what is known of all */
+	NOTE_BYTES_MIN = 64 << 10,
+	NOTE_NS_MIN = 100000,
+};
+
+/* What has arrived waits for its windows: their requests must not stand behind those of bytes. */
+_Static_assert((int)FETCH_TRANSFERS_MAX + (int)FETCH_WINDOWS_MAX <= (int)HTTP_HOST_TRANSFERS_MAX,
+	       "a host takes all transfers of a pool at once");
 
 /* At the start of a buffer that nobody uses. */
 struct spare {
@@ -16,7 +26,7 @@ struct spare {
 };
 
 struct fetch_pool {
-	struct workers *io, *cpu; /* owned */
+	struct workers *io, *windows, *cpu; /* owned */
 
 	pthread_mutex_t lock;
 	pthread_cond_t memory_free;
@@ -26,6 +36,10 @@ struct fetch_pool {
 	struct span_bench *idle[WORKERS_THREADS_MAX]; /* owned */
 	size_t n_idle;
 	unsigned int advised;
+	atomic_uint urgent;    /* written under the lock */
+	struct list watches;   /* of struct fetch_watch */
+	uint64_t first_ns;     /* what transfers take until their first byte, about; 0: unknown */
+	uint64_t bytes_a_sec;  /* of one transfer, about */
 
 	pthread_cond_t tick_wake;  /* something to tick, or the end */
 	pthread_cond_t tick_done;  /* a round is over */
@@ -86,7 +100,10 @@ int fetch_pool_create(unsigned int cpus, struct fetch_pool **ret, struct err *er
 	(void)pthread_cond_init(&pool->tick_done, NULL);
 	list_init(&pool->tickers);
 	list_init(&pool->spares);
+	list_init(&pool->watches);
 	int r = workers_create(FETCH_TRANSFERS_MAX, "sluice-io", &pool->io, err);
+	if (r == 0)
+		r = workers_create(FETCH_WINDOWS_MAX, "sluice-windows", &pool->windows, err);
 	if (r < 0)
 		return r;
 	if (cpus == 0)
@@ -105,6 +122,7 @@ void fetch_pool_destroy(struct fetch_pool *pool)
 		return;
 	/* Transfers feed decoders, never the other way: the order matters. */
 	workers_destroy(pool->io);
+	workers_destroy(pool->windows);
 	workers_destroy(pool->cpu);
 	(void)pthread_mutex_lock(&pool->lock);
 	pool->stopping = true;
@@ -127,6 +145,11 @@ struct workers *fetch_pool_io(struct fetch_pool *pool)
 	return pool->io;
 }
 
+struct workers *fetch_pool_windows(struct fetch_pool *pool)
+{
+	return pool->windows;
+}
+
 struct workers *fetch_pool_cpu(struct fetch_pool *pool)
 {
 	return pool->cpu;
@@ -138,11 +161,12 @@ static void memory_give(struct fetch_pool *pool, size_t n)
 	(void)pthread_cond_broadcast(&pool->memory_free);
 }
 
-void *fetch_pool_buffer(struct fetch_pool *pool, size_t n)
+void *fetch_pool_buffer(struct fetch_pool *pool, size_t n, enum work_priority priority)
 {
+	size_t most = priority == WORK_URGENT ? FETCH_MEMORY_MAX : FETCH_MEMORY_LATER_MAX;
 	size_t counted = (size_t)u64_min(n, FETCH_MEMORY_MAX);
 	(void)pthread_mutex_lock(&pool->lock);
-	while (pool->memory_used + counted > FETCH_MEMORY_MAX)
+	while (pool->memory_used > 0 && pool->memory_used + counted > most)
 		(void)pthread_cond_wait(&pool->memory_free, &pool->lock);
 	pool->memory_used += counted;
 	void *buffer = spare_take(pool, n);
@@ -231,10 +255,77 @@ void fetch_pool_end_advised(struct fetch_pool *pool)
 	(void)pthread_mutex_unlock(&pool->lock);
 }
 
-/* One round: each ticker once, called without the lock. Enters and leaves locked. */
-static void tick_round(struct fetch_pool *pool)
+void fetch_pool_begin_urgent(struct fetch_pool *pool)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	(void)atomic_fetch_add(&pool->urgent, 1);
+	(void)pthread_mutex_unlock(&pool->lock);
+}
+
+void fetch_pool_end_urgent(struct fetch_pool *pool)
+{
+	struct fetch_watch *watch;
+	(void)pthread_mutex_lock(&pool->lock);
+	if (atomic_fetch_sub(&pool->urgent, 1) == 1)
+		list_for_each(watch, &pool->watches, link)
+			watch->calm(watch);
+	(void)pthread_mutex_unlock(&pool->lock);
+}
+
+unsigned int fetch_pool_urgent(const struct fetch_pool *pool)
+{
+	return atomic_load_explicit(&pool->urgent, memory_order_relaxed);
+}
+
+void fetch_pool_watch(struct fetch_pool *pool, struct fetch_watch *watch)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	list_append(&pool->watches, &watch->link);
+	(void)pthread_mutex_unlock(&pool->lock);
+}
+
+void fetch_pool_unwatch(struct fetch_pool *pool, struct fetch_watch *watch)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	list_remove(&watch->link);
+	(void)pthread_mutex_unlock(&pool->lock);
+}
+
+/* Three parts of what was known, one of what is new. */
+static uint64_t blend(uint64_t old, uint64_t now)
+{
+	return old == 0 ? now : old - old / NOTE_PARTS + now / NOTE_PARTS;
+}
+
+void fetch_pool_note(struct fetch_pool *pool, uint64_t first_ns, uint64_t bytes, uint64_t rest_ns)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	pool->first_ns = blend(pool->first_ns, u64_min(first_ns, NS_PER_SEC));
+	/* Too short a time says nothing about the rate. */
+	if (bytes >= NOTE_BYTES_MIN && rest_ns >= NOTE_NS_MIN) {
+		uint64_t rate = bytes * 1000 / u64_max(rest_ns / 1000, 1) * 1000;
+		pool->bytes_a_sec = blend(pool->bytes_a_sec, rate);
+	}
+	(void)pthread_mutex_unlock(&pool->lock);
+}
+
+uint64_t fetch_pool_near_bytes(struct fetch_pool *pool)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	/* To wait, and not to ask, costs nobody anything: twice the time of a request. */
+	uint64_t near = pool->bytes_a_sec / 1000000 * (pool->first_ns / 1000) * 2;
+	(void)pthread_mutex_unlock(&pool->lock);
+	return u64_max(FETCH_NEAR_MIN, u64_min(near, FETCH_NEAR_MAX));
+}
+
+/*
+ * One round: each ticker once, called without the lock. Enters and leaves
+ * locked. Returns the milliseconds until the next.
+ */
+static uint64_t tick_round(struct fetch_pool *pool)
 {
 	struct list round;
+	bool soon = false;
 	list_init(&round);
 	list_splice(&round, &pool->tickers);
 	while (!list_empty(&round)) {
@@ -242,13 +333,15 @@ static void tick_round(struct fetch_pool *pool)
 		list_remove(&ticker->link);
 		pool->now = ticker;
 		(void)pthread_mutex_unlock(&pool->lock);
-		bool busy = ticker->tick(ticker);
+		enum fetch_tick next = ticker->tick(ticker);
 		(void)pthread_mutex_lock(&pool->lock);
-		if (busy && pool->now == ticker && list_empty(&ticker->link))
+		if (next != FETCH_TICK_NEVER && pool->now == ticker && list_empty(&ticker->link))
 			list_append(&pool->tickers, &ticker->link);
+		soon |= next == FETCH_TICK_SOON;
 		pool->now = NULL;
 		(void)pthread_cond_broadcast(&pool->tick_done);
 	}
+	return soon ? FETCH_TICK_SOON_MS : FETCH_TICK_MS;
 }
 
 /* Waits for something to tick; what is kept for it is freed when nothing comes. */
@@ -266,16 +359,18 @@ static void *ticker_main(void *data)
 {
 	struct fetch_pool *pool = data;
 	(void)pthread_setname_np(pthread_self(), "sluice-tick");
+	uint64_t wait_ms = FETCH_TICK_MS;
 	(void)pthread_mutex_lock(&pool->lock);
 	while (!pool->stopping) {
 		if (list_empty(&pool->tickers)) {
 			ticker_idle(pool);
+			wait_ms = FETCH_TICK_MS;
 			continue;
 		}
-		struct timespec until = deadline_timespec(deadline_in_ms(FETCH_TICK_MS));
+		struct timespec until = deadline_timespec(deadline_in_ms(wait_ms));
 		(void)pthread_cond_clockwait(&pool->tick_wake, &pool->lock, CLOCK_MONOTONIC,
 					     &until);
-		tick_round(pool);
+		wait_ms = tick_round(pool);
 	}
 	(void)pthread_mutex_unlock(&pool->lock);
 	return NULL;
@@ -291,18 +386,27 @@ static void ticker_start(struct fetch_pool *pool)
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
-void fetch_pool_tick(struct fetch_pool *pool, struct fetch_ticker *ticker)
+static void ticker_add(struct fetch_pool *pool, struct fetch_ticker *ticker, bool now)
 {
 	(void)pthread_mutex_lock(&pool->lock);
 	if (!pool->ticker_started)
 		ticker_start(pool);
-	if (list_empty(&ticker->link)) {
-		bool first = list_empty(&pool->tickers);
+	now |= list_empty(&pool->tickers);
+	if (list_empty(&ticker->link))
 		list_append(&pool->tickers, &ticker->link);
-		if (first)
-			(void)pthread_cond_signal(&pool->tick_wake);
-	}
+	if (now)
+		(void)pthread_cond_signal(&pool->tick_wake);
 	(void)pthread_mutex_unlock(&pool->lock);
+}
+
+void fetch_pool_tick(struct fetch_pool *pool, struct fetch_ticker *ticker)
+{
+	ticker_add(pool, ticker, false);
+}
+
+void fetch_pool_tick_now(struct fetch_pool *pool, struct fetch_ticker *ticker)
+{
+	ticker_add(pool, ticker, true);
 }
 
 void fetch_pool_untick(struct fetch_pool *pool, struct fetch_ticker *ticker)

@@ -20,12 +20,15 @@
 #include "fetcher/span_decoder.h"
 
 enum {
-	FETCH_TRANSFERS_MAX = 16,	  /* at once; HTTP's bound for one host is the same */
-	FETCH_ADVISED_MAX = 4,		  /* of those, for bytes that nobody waits for */
+	FETCH_TRANSFERS_MAX = 24,	  /* of layers' bytes at once */
+	FETCH_WINDOWS_MAX = 8,		  /* and of decompression windows beside them */
+	FETCH_ADVISED_MAX = 4,		  /* of the transfers, for what read-ahead advises */
 	FETCH_MEMORY_MAX = 96 << 20,	  /* compressed bytes on their way to a decoder */
+	FETCH_MEMORY_LATER_MAX = 64 << 20, /* of those, what nobody waits for */
 	FETCH_SPARE_MAX = 16 << 20,	  /* of buffers kept for the next bytes … */
 	FETCH_SPARE_MS = 1000,		  /* … until nothing was read for so long */
 	FETCH_TICK_MS = 20,		  /* how late a deadline may be noticed */
+	FETCH_TICK_SOON_MS = 2,		  /* … and what other processes have fetched */
 };
 
 /* Counters of what layers did; may live in memory shared between processes. */
@@ -37,6 +40,9 @@ struct fetch_counters {
 	_Atomic uint64_t spans_rejected; /* failed their checksum */
 	_Atomic uint64_t bytes_fetched;	/* compressed bytes of layers, windows included */
 	_Atomic uint64_t transfers;	/* range requests for them */
+	_Atomic uint64_t ahead_fetched;	/* of bytes_fetched, by source_fetch(): before anybody asked */
+	_Atomic uint64_t ahead_bytes;	/* of the devices, what came of it */
+	_Atomic uint64_t ahead_used;	/* and of those, what has been read since */
 };
 
 struct fetch_pool;
@@ -49,14 +55,20 @@ DEFINE_CLEANUP(fetch_pool, fetch_pool_destroy);
 
 /* Threads that may wait for the network. */
 struct workers *fetch_pool_io(struct fetch_pool *pool);
+/*
+ * More of them, for decompression windows alone: they wait for no memory, so
+ * what has arrived and waits for its window gets it whatever the others do.
+ */
+struct workers *fetch_pool_windows(struct fetch_pool *pool);
 /* Threads that compute. */
 struct workers *fetch_pool_cpu(struct fetch_pool *pool);
 
 /*
- * A buffer of n bytes within the memory bound, waiting until there is room; one
- * that is larger than the bound takes all of it. NULL without memory.
+ * A buffer of n bytes within the memory bound of its priority, waiting until
+ * there is room; one that is larger than the bound takes all of it. NULL
+ * without memory.
  */
-void *fetch_pool_buffer(struct fetch_pool *pool, size_t n);
+void *fetch_pool_buffer(struct fetch_pool *pool, size_t n, enum work_priority priority);
 /* Gives it back; n as it was asked for. Accepts NULL. */
 void fetch_pool_put_buffer(struct fetch_pool *pool, void *buffer, size_t n);
 
@@ -80,15 +92,54 @@ bool fetch_pool_begin_advised(struct fetch_pool *pool);
 void fetch_pool_end_advised(struct fetch_pool *pool);
 
 /*
- * Something that wants to be called about every FETCH_TICK_MS, on a thread of
- * the pool, while it is busy: tick() returns whether it still is. It must not
- * block.
+ * Transfers for bytes that somebody waits for: while there are any, others
+ * make way. The first is to be called before the transfer begins.
+ */
+void fetch_pool_begin_urgent(struct fetch_pool *pool);
+void fetch_pool_end_urgent(struct fetch_pool *pool);
+/* How many there are. */
+unsigned int fetch_pool_urgent(const struct fetch_pool *pool);
+
+/* Is told, on the thread that ended it, when the last urgent transfer is over. Must not block. */
+struct fetch_watch {
+	void (*calm)(struct fetch_watch *watch);
+	struct list link; /* the pool's */
+};
+void fetch_pool_watch(struct fetch_pool *pool, struct fetch_watch *watch);
+/* Afterwards it is not called again. */
+void fetch_pool_unwatch(struct fetch_pool *pool, struct fetch_watch *watch);
+
+/*
+ * What a transfer took: until its first byte, and from there to its last.
+ * From that the pool knows what it is to wait for bytes.
+ */
+void fetch_pool_note(struct fetch_pool *pool, uint64_t first_ns, uint64_t bytes, uint64_t rest_ns);
+/*
+ * The bytes that one connection brings in about the time that a request of its
+ * own would take, within FETCH_NEAR_MIN and FETCH_NEAR_MAX: who waits for what
+ * comes sooner waits for it, and asks for what comes later anew.
+ */
+uint64_t fetch_pool_near_bytes(struct fetch_pool *pool);
+enum { FETCH_NEAR_MIN = 512 << 10, FETCH_NEAR_MAX = 8 << 20 };
+
+/* When a ticker wants to be called next. */
+enum fetch_tick {
+	FETCH_TICK_NEVER, /* it is idle */
+	FETCH_TICK_LATER, /* in about FETCH_TICK_MS */
+	FETCH_TICK_SOON,  /* in about FETCH_TICK_SOON_MS */
+};
+
+/*
+ * Something that wants to be called again and again, on a thread of the pool,
+ * while it is busy. It must not block.
  */
 struct fetch_ticker {
-	bool (*tick)(struct fetch_ticker *ticker);
+	enum fetch_tick (*tick)(struct fetch_ticker *ticker);
 	struct list link; /* the pool's */
 };
 /* Starts ticking it unless it is already. */
 void fetch_pool_tick(struct fetch_pool *pool, struct fetch_ticker *ticker);
+/* The same, and the next tick is at once. */
+void fetch_pool_tick_now(struct fetch_pool *pool, struct fetch_ticker *ticker);
 /* Waits until a tick under way is over; afterwards it is not called again. */
 void fetch_pool_untick(struct fetch_pool *pool, struct fetch_ticker *ticker);

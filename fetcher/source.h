@@ -12,6 +12,7 @@
  * any thread.
  */
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,12 +44,52 @@ struct source_read {
 	bool waiting;
 };
 
+/* What is fetched and decoded as one, whichever of its bytes is wanted. */
+struct source_unit {
+	uint64_t off, len;	 /* of the device, padding behind it left out */
+	uint64_t in_off, in_len; /* where what is fetched for it stands; 0 bytes: nothing is */
+	bool local;		 /* nothing needs to be fetched just now */
+};
+
+struct source_range {
+	uint64_t off, len;
+};
+
+enum { SOURCE_FETCH_UNITS_MAX = 512 }; /* of one source_fetch */
+
+/* Bytes that nobody waits for yet, brought by one request. Embedded in the caller's own. */
+struct source_fetch {
+	/* Set by the caller before source_fetch(), and unchanged until it is over. */
+	const struct source_range *ranges; /* ascending and disjoint; borrowed */
+	size_t n_ranges;
+	deadline_t deadline;
+	/*
+	 * Called before the next n bytes are taken, on the thread that takes
+	 * them, and may block it, which holds up this request and no other: that
+	 * is how it yields. A negative result ends the request.
+	 */
+	int (*gate)(struct source_fetch *fetch, size_t n);
+	/* A reader waits for something that this brings. Must not block; the source's lock is held. */
+	void (*hurry)(struct source_fetch *fetch);
+	/*
+	 * Called exactly once, on any thread, also from within source_fetch();
+	 * it may free the fetch. What came before a failure is kept, and may
+	 * still be on its way through a decoder.
+	 */
+	void (*over)(struct source_fetch *fetch, int result, const struct err *err);
+
+	/* The source's own; readers that wait for it may be looked at any time. */
+	atomic_uint wanted;
+};
+
 struct source_ops {
 	uint64_t (*size)(const struct source *source);
 	ssize_t (*peek)(struct source *source, void *data, size_t len, uint64_t off);
 	void (*submit)(struct source *source, struct source_read *read);
 	bool (*cancel)(struct source *source, struct source_read *read);
 	void (*advise)(struct source *source, uint64_t off, uint64_t len);
+	bool (*unit)(const struct source *source, uint64_t off, struct source_unit *ret);
+	void (*fetch)(struct source *source, struct source_fetch *fetch);
 	void (*destroy)(struct source *source);
 };
 
@@ -95,7 +136,29 @@ static inline void source_advise(struct source *source, uint64_t off, uint64_t l
 	source->ops->advise(source, off, len);
 }
 
-/* Ends every waiting read with -ESHUTDOWN and releases the source. Accepts NULL. */
+/* Tells of the first unit that ends after off; false when there is none. Never the network. */
+static inline bool source_unit(const struct source *source, uint64_t off, struct source_unit *ret)
+{
+	return source->ops->unit && source->ops->unit(source, off, ret);
+}
+
+/*
+ * Brings the units of the ranges that are neither local nor under way, at most
+ * SOURCE_FETCH_UNITS_MAX of them, as one request from the first to the last;
+ * what lies between them crosses the network, too. No read is failed by it: a
+ * reader who waits for something that it does not bring after all has that
+ * fetched anew, and one who waits for what is far behind in it does not wait
+ * for it.
+ */
+static inline void source_fetch(struct source *source, struct source_fetch *fetch)
+{
+	source->ops->fetch(source, fetch);
+}
+
+/*
+ * Ends every waiting read with -ESHUTDOWN and releases the source. No gate may
+ * be holding up a fetch any more. Accepts NULL.
+ */
 static inline void source_destroy(struct source *source)
 {
 	if (source)

@@ -289,6 +289,17 @@ int store_layer_fill(struct store_layer *layer, size_t i, const void *data, stru
 	return 0;
 }
 
+bool store_layer_has_room(const struct store_layer *layer, size_t i)
+{
+	struct span span;
+	seek_get(layer->seek, i, &span);
+	/* One that is UNVERIFIED is in the count already. */
+	if (store_layer_state(layer, i) & SPAN_PRESENT)
+		return true;
+	uint64_t used = store_usage_bytes(layer->store);
+	return used <= layer->store->budget && span_charge(&span) <= layer->store->budget - used;
+}
+
 int store_layer_window(struct store_layer *layer, size_t i, void *ret, struct err *err)
 {
 	struct span span;

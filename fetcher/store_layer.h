@@ -145,6 +145,9 @@ void store_layer_release(struct store_layer *layer, size_t first, size_t end);
  */
 int store_layer_fill(struct store_layer *layer, size_t i, const void *data, struct err *err);
 
+/* Whether store_layer_fill() of span i would stay within the budget, as it is now. */
+bool store_layer_has_room(const struct store_layer *layer, size_t i);
+
 /* The window of span i, decompressed: SEEK_WINDOW_BYTES. -EAGAIN when it must be fetched first. */
 int store_layer_window(struct store_layer *layer, size_t i, void *ret, struct err *err);
 /* A descriptor of `windows`, borrowed; -1 when the layer has none. */

@@ -35,6 +35,7 @@ struct mock {
 	unsigned int window_flips; /* how many more times windows are wrong */
 	unsigned int delay_ms;
 	bool stalled; /* requests wait, until their deadline */
+	bool windows_stalled; /* those of windows do */
 	size_t n_stalled;
 	bool down;
 	uint32_t chaos; /* every so many requests something goes wrong; 0: nothing by chance */
@@ -85,12 +86,12 @@ static inline void mock_by_chance(struct mock *m, uint64_t len, struct mock_faul
 	}
 }
 
-static inline int mock_stall(struct mock *m, deadline_t deadline)
+static inline int mock_stall(struct mock *m, bool windows, deadline_t deadline)
 {
 	m->n_stalled++;
 	(void)pthread_cond_broadcast(&m->changed);
 	int r = 0;
-	while (m->stalled && r == 0) {
+	while ((m->stalled || (windows && m->windows_stalled)) && r == 0) {
 		struct timespec until = deadline_timespec(deadline);
 		r = pthread_cond_clockwait(&m->changed, &m->lock, CLOCK_MONOTONIC, &until);
 	}
@@ -107,8 +108,8 @@ static inline struct mock_fault mock_plan(struct mock *m, bool windows, uint64_t
 		m->log[n - 1].off = off;
 		m->log[n - 1].len = len;
 	}
-	if (m->stalled)
-		f.r = mock_stall(m, deadline);
+	if (m->stalled || (windows && m->windows_stalled))
+		f.r = mock_stall(m, windows, deadline);
 	if (m->down)
 		f.r = -EHOSTUNREACH;
 	if (!windows && n >= m->fail_from && n <= m->fail_to)
@@ -202,6 +203,14 @@ static inline void mock_set_stalled(struct mock *m, bool stalled)
 {
 	(void)pthread_mutex_lock(&m->lock);
 	m->stalled = stalled;
+	(void)pthread_cond_broadcast(&m->changed);
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+static inline void mock_set_windows_stalled(struct mock *m, bool stalled)
+{
+	(void)pthread_mutex_lock(&m->lock);
+	m->windows_stalled = stalled;
 	(void)pthread_cond_broadcast(&m->changed);
 	(void)pthread_mutex_unlock(&m->lock);
 }
