@@ -60,7 +60,7 @@ enum { SOURCE_FETCH_UNITS_MAX = 512 }; /* of one source_fetch */
 /* Bytes that nobody waits for yet, brought by one request. Embedded in the caller's own. */
 struct source_fetch {
 	/* Set by the caller before source_fetch(), and unchanged until it is over. */
-	const struct source_range *ranges; /* ascending and disjoint; borrowed */
+	const struct source_range *ranges; /* disjoint, in the order of what is fetched; borrowed */
 	size_t n_ranges;
 	deadline_t deadline;
 	/*

@@ -97,6 +97,9 @@ struct store_usage {
 };
 int store_usage(struct store *store, struct store_usage *ret, struct err *err);
 
+/* Bytes of layer data that the budget has room for, as counted. Costs a look at a mapped word. */
+uint64_t store_room(const struct store *store);
+
 /*
  * Frees layer data until at most target bytes are left, least recently used
  * spans first, whatever is mounted (it is fetched again). Only one process

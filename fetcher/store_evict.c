@@ -296,6 +296,12 @@ int store_evict(struct store *store, uint64_t target, uint64_t *ret_freed, struc
 	return 0;
 }
 
+uint64_t store_room(const struct store *store)
+{
+	uint64_t used = store_usage_bytes(store);
+	return used < store->budget ? store->budget - used : 0;
+}
+
 bool store_reserve(struct store *store, uint64_t n)
 {
 	uint64_t freed;

@@ -371,9 +371,9 @@ void store_layer_counts(const struct store_layer *layer, struct store_layer_coun
 	};
 	for (size_t i = 0; i < layer->present.count; i++) {
 		struct span span;
-		if (!(store_layer_state(layer, i) & SPAN_PRESENT))
-			continue;
 		seek_get(layer->seek, i, &span);
+		if (span.codec != SEEK_ZEROS && !(store_layer_state(layer, i) & SPAN_PRESENT))
+			continue;
 		counts.spans_present++;
 		counts.bytes_present += span.out_len;
 	}

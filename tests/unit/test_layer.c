@@ -587,7 +587,8 @@ static void test_lying_index(void **state)
 	source_destroy(rig->source);
 	rig_lie(rig);
 	rig->source = rig_open_source(rig, rig->store, true);
-	rig_read_all(rig);
+	/* All at once: what is left to read once all is local may meet the verdict. */
+	assert_ok(rig_read(rig, 0, rig->device.len, &err), &err);
 	deadline_t end = deadline_in_ms(RIG_TIMEOUT_MS);
 	while (source_peek(rig->source, &byte, 1, 0) != -EIO) {
 		assert_false(deadline_passed(end));
