@@ -24,3 +24,10 @@ struct mount_counters {
 	_Atomic uint64_t advised_bytes; /* bytes that read-ahead asked for */
 	_Atomic uint64_t takeovers;	/* servers that took over from an earlier one */
 };
+
+/* How the start of a mount went. */
+struct start_counters {
+	_Atomic uint64_t recordings;	/* begun (fs/recorder.h) */
+	_Atomic uint64_t recorded;	/* of these, over, and learnt from as far as that was possible */
+	_Atomic uint64_t filled;	/* times that a fill found everything local */
+};

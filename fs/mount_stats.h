@@ -19,6 +19,7 @@ struct mount_stats {
 	struct mount_counters mount;
 	struct net_stats net;
 	struct fetch_counters fetch;
+	struct start_counters start;
 };
 
 /* Maps the file `stats` of a directory, shared; makes it when it is new. */

@@ -36,16 +36,37 @@ static json_t *record_json(const struct mtable_record *record)
 			 (json_int_t)record->cap_ms, "cap_bytes", (json_int_t)record->cap_bytes);
 }
 
+static json_t *start_json(const struct mount_start *start)
+{
+	return json_pack("{s:b,s:b,s:I}", "fill", start->fill, "no_prefetch", start->no_prefetch,
+			 "prefetch_rate", (json_int_t)start->prefetch_rate);
+}
+
+/* An entry of an older program has none. */
+static int start_parse(const json_t *json, struct mount_start *start, struct err *err)
+{
+	json_t *object = NULL;
+	if (json_get_object(json, "start", JSON_MAY, &object, err) < 0)
+		return -EBADMSG;
+	if (!object)
+		return 0;
+	if (json_get_bool(object, "fill", JSON_MAY, &start->fill, err) < 0 ||
+	    json_get_bool(object, "no_prefetch", JSON_MAY, &start->no_prefetch, err) < 0 ||
+	    json_get_u64(object, "prefetch_rate", JSON_MAY, &start->prefetch_rate, err) < 0)
+		return -EBADMSG;
+	return 0;
+}
+
 int mtable_save(int entry_fd, const struct mtable_entry *entry, struct err *err)
 {
 	struct digest_text manifest;
 	AUTO_JSON json_t *json = json_pack(
-		"{s:s,s:s,s:s,s:s,s:s,s:s*,s:b,s:b,s:i,s:i,s:I,s:o}", "id", entry->id, "dir", entry->dir,
+		"{s:s,s:s,s:s,s:s,s:s,s:s*,s:b,s:b,s:i,s:i,s:I,s:o,s:o}", "id", entry->id, "dir", entry->dir,
 		"image", entry->image, "store", entry->store, "manifest",
 		digest_str(&entry->manifest, manifest.s), "upper", entry->upper, "erofs",
 		entry->erofs, "own_upper", entry->own_upper, "holder", (int)entry->holder, "server",
 		(int)entry->server, "created", (json_int_t)entry->created, "record",
-		record_json(&entry->record));
+		record_json(&entry->record), "start", start_json(&entry->start));
 	AUTO_FREE char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 	if (!text)
 		return err_set(err, -ENOMEM, "note a mount of %s", entry->dir);
@@ -85,7 +106,8 @@ static int entry_parse(const json_t *json, struct mtable_entry *e, struct err *e
 	    json_get_digest(json, "manifest", JSON_NEED, &e->manifest, err) < 0 ||
 	    json_get_i64(json, "holder", JSON_NEED, &holder, err) < 0 ||
 	    json_get_i64(json, "server", JSON_NEED, &server, err) < 0 ||
-	    json_get_i64(json, "created", JSON_NEED, &e->created, err) < 0)
+	    json_get_i64(json, "created", JSON_NEED, &e->created, err) < 0 ||
+	    start_parse(json, &e->start, err) < 0)
 		return -EBADMSG;
 	(void)snprintf(e->id, sizeof(e->id), "%s", id);
 	e->holder = (pid_t)holder;

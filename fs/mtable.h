@@ -39,6 +39,13 @@ struct mtable_record {
 	uint64_t cap_bytes; /* … or with so much touched; 0, each: the recorder's default */
 };
 
+/* What else a mount fetches, and how. */
+struct mount_start {
+	bool fill;		/* everything, in the background (fs/prefetch.h) */
+	bool no_prefetch;	/* nothing before it is read, but for a fill */
+	uint64_t prefetch_rate; /* most bytes a second of what nobody waits for; 0: no limit */
+};
+
 struct mtable_entry {
 	char id[MTABLE_ID_MAX];
 	char *dir;	 /* owned, as the rest; absolute */
@@ -51,6 +58,7 @@ struct mtable_entry {
 	struct digest manifest;
 	pid_t holder, server;
 	int64_t created; /* seconds since the epoch */
+	struct mount_start start;
 };
 
 void mtable_entry_finish(struct mtable_entry *entry);

@@ -29,6 +29,7 @@
 #include "fetcher/source.h"
 #include "fs/counters.h"
 #include "fs/erofs.h"
+#include "fs/recorder.h"
 
 enum {
 	SERVER_THREADS = 2,	      /* default; they never wait */
@@ -47,6 +48,7 @@ struct server_config {
 	uint64_t read_timeout_ms;  /* until a parked read is EIO; 0: never */
 	unsigned int threads;	   /* 0: SERVER_THREADS */
 	struct mount_counters *counters; /* borrowed; NULL: nobody looks */
+	struct recorder *recorder; /* borrowed; is told what is read; NULL: nobody wants to know */
 };
 
 struct server;

@@ -326,6 +326,14 @@ static int request_add(struct read_request *rq, struct source *source, uint64_t 
 	return 0;
 }
 
+/* Tells the recorder what is asked for, if it still listens. */
+static void note_demand(const struct server *server, const struct erofs_extent *e)
+{
+	struct recorder *recorder = server->config.recorder;
+	if (recorder && recorder_is_on(recorder))
+		recorder_note(recorder, e->device - 1, e->dev_off, e->len);
+}
+
 /* Copies what is local, and lists the rest. 0 or -errno. */
 static int request_fill(struct read_request *rq, const struct erofs_inode *inode)
 {
@@ -343,6 +351,7 @@ static int request_fill(struct read_request *rq, const struct erofs_inode *inode
 			memcpy(data, e.inlined, e.len);
 		} else {
 			struct source *source = server->config.devices[e.device - 1];
+			note_demand(server, &e);
 			/* A store that fails is the source's to heal, so any failure goes there. */
 			if (source_peek(source, data, e.len, e.dev_off) != (ssize_t)e.len)
 				r = request_add(rq, source, e.dev_off, data, e.len);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "base/log.h"
 #include "fs/devices.h"
 #include "fs/holder.h"
+#include "fs/start.h"
 #include "tools/mounting.h"
 #include "tools/verb.h"
 
@@ -35,11 +37,15 @@ struct serve {
 	struct ref ref;		   /* owned */
 	struct origin *origin;	   /* owned */
 	struct image *image;	   /* owned */
+	struct start *start;	   /* owned */
+	int ready_fd;		   /* owned; a signalfd of HOLDER_READY_SIGNAL */
 	struct erofs *devices;	   /* owned; what is served instead with --fs=erofs */
 };
 
 static void serve_finish(struct serve *s)
 {
+	start_end(s->start);
+	cleanup_close(&s->ready_fd);
 	image_close(s->image);
 	erofs_close(s->devices);
 	origin_destroy(s->origin);
@@ -51,6 +57,29 @@ static void serve_finish(struct serve *s)
 	cleanup_close(&s->holder_fd);
 }
 DEFINE_FINISH(serve, serve_finish);
+
+/* Bytes are on their way before the mount answers. */
+static int serve_begin(struct serve *s, struct err *err)
+{
+	sigset_t ready;
+	(void)sigemptyset(&ready);
+	(void)sigaddset(&ready, HOLDER_READY_SIGNAL);
+	s->ready_fd = signalfd(-1, &ready, SFD_CLOEXEC);
+	if (s->ready_fd < 0)
+		return err_set(err, -errno, "serve");
+	struct start_config config = {
+		.store = s->ctx->store,
+		.image = s->image,
+		.pool = s->ctx->pool,
+		.stats = s->stats,
+		.record = &s->entry.record,
+		.start = &s->entry.start,
+		.online = s->origin != NULL,
+		.ready_fd = s->ready_fd,
+		.read_timeout_ms = s->ctx->read_timeout_ms,
+	};
+	return start_begin(&config, &s->start, err);
+}
 
 static int serve_open(struct serve *s, struct ctx *ctx, const char *id, struct err *err)
 {
@@ -87,7 +116,8 @@ static int serve_open(struct serve *s, struct ctx *ctx, const char *id, struct e
 		.counters = &s->stats->fetch,
 		.transfer_ms = ctx->read_timeout_ms,
 	};
-	return image_open(&config, &s->entry.manifest, &s->image, err);
+	r = image_open(&config, &s->entry.manifest, &s->image, err);
+	return r < 0 ? r : serve_begin(s, err);
 }
 
 /*
@@ -183,13 +213,15 @@ static int serve_serve(struct serve *s, struct ctx *ctx, struct err *err)
 		.n_devices = (uint32_t)n,
 		.read_timeout_ms = ctx->read_timeout_ms,
 		.counters = &s->stats->mount,
+		.recorder = start_recorder(s->start),
 	};
 	return holder_serve(&config, &orphan, err);
 }
 
 static int serve_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
-	AUTO_FINISH(serve) struct serve s = {.ctx = ctx, .entry_fd = -1, .upper_fd = -1, .holder_fd = -1};
+	AUTO_FINISH(serve) struct serve s = {.ctx = ctx, .entry_fd = -1, .upper_fd = -1, .holder_fd = -1,
+						.ready_fd = -1};
 	(void)state;
 	(void)argc;
 	int r = holder_serve_prepare(err);
@@ -197,6 +229,8 @@ static int serve_run(struct ctx *ctx, void *state, int argc, char **argv, struct
 		r = serve_open(&s, ctx, argv[0], err);
 	if (r < 0) {
 		holder_serve_failed(err);
+		if (ctx->http)
+			http_engine_stop(ctx->http);
 		return r;
 	}
 	r = serve_serve(&s, ctx, err);

@@ -12,6 +12,7 @@
 /* What is told: of one mount, or of an image and all its mounts together. */
 struct stats_sum {
 	uint64_t served, fetched, requests, hits, misses, retries, errors, reads, takeovers;
+	uint64_t ahead, ahead_used, waited;
 	uint64_t mounts;
 };
 
@@ -28,6 +29,9 @@ static void stats_add(struct stats_sum *sum, const struct mount_stats *s)
 	sum->misses += counter_get(&s->mount.cache_misses);
 	sum->reads += counter_get(&s->mount.reads);
 	sum->takeovers += counter_get(&s->mount.takeovers);
+	sum->ahead += counter_get(&s->fetch.ahead_bytes);
+	sum->ahead_used += counter_get(&s->fetch.ahead_used);
+	sum->waited += counter_get(&s->fetch.reads_waited);
 }
 
 static int stats_add_mount(int entry_fd, struct stats_sum *sum, struct err *err)
@@ -94,7 +98,7 @@ static json_t *stat_json(const struct image *image, const struct digest *manifes
 {
 	struct digest_text text;
 	return json_pack(
-		"{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:O}",
+		"{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:O}",
 		"image", image_reference(image), "digest", digest_str(manifest, text.s),
 		"bytes_total", (json_int_t)l->size, "bytes_fetched", (json_int_t)s->fetched,
 		"bytes_served", (json_int_t)s->served, "bytes_uncompressed", (json_int_t)l->bytes,
@@ -102,7 +106,9 @@ static json_t *stat_json(const struct image *image, const struct digest *manifes
 		"reads", (json_int_t)s->reads, "cache_hits", (json_int_t)s->hits, "cache_misses",
 		(json_int_t)s->misses, "spans", (json_int_t)l->spans, "spans_present",
 		(json_int_t)l->spans_present, "retries", (json_int_t)s->retries, "errors",
-		(json_int_t)s->errors, "takeovers", (json_int_t)s->takeovers, "mounts",
+		(json_int_t)s->errors, "takeovers", (json_int_t)s->takeovers,
+		"bytes_prefetched", (json_int_t)s->ahead, "bytes_prefetched_used",
+		(json_int_t)s->ahead_used, "reads_waited", (json_int_t)s->waited, "mounts",
 		(json_int_t)s->mounts, "complete", l->spans_present == l->spans, "layers", l->json);
 }
 
@@ -110,18 +116,21 @@ static void stat_print(const struct image *image, const struct digest *manifest,
 		       const struct stats_sum *s, const struct layers_sum *l)
 {
 	char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
+	const char *full = l->spans_present == l->spans ? ": fully local" : "";
 	struct digest_text text;
 	size_t i;
 	json_t *row;
 	(void)printf("image          %s\n", image_reference(image));
 	(void)printf("digest         %s\n", digest_str(manifest, text.s));
 	(void)printf("fetched        %s of %s\n", size_text(s->fetched, a), size_text(l->size, b));
-	(void)printf("local          %s of %s uncompressed, %llu of %llu spans\n",
+	(void)printf("local          %s of %s uncompressed, %llu of %llu spans%s\n",
 		     size_text(l->present, a), size_text(l->bytes, b),
-		     (unsigned long long)l->spans_present, (unsigned long long)l->spans);
+		     (unsigned long long)l->spans_present, (unsigned long long)l->spans, full);
 	(void)printf("served         %s in %llu reads, %llu of them local at once\n",
 		     size_text(s->served, a), (unsigned long long)s->reads,
 		     (unsigned long long)s->hits);
+	(void)printf("prefetched     %s uncompressed, of which %s were read since\n",
+		     size_text(s->ahead, a), size_text(s->ahead_used, b));
 	(void)printf("requests       %llu, retries %llu, errors %llu, takeovers %llu\n",
 		     (unsigned long long)s->requests, (unsigned long long)s->retries,
 		     (unsigned long long)s->errors, (unsigned long long)s->takeovers);
@@ -218,7 +227,9 @@ const struct verb verb_stat = {
 	.args = "IMAGE|DIR",
 	.summary = "tell what an image or a mount has cost so far",
 	.teach = "For a mount (DIR): bytes fetched of bytes total, bytes served, requests, spans that are\n"
-		 "local, cache hits, retries and errors, and for each layer where its index came from.\n"
+		 "local, cache hits, retries and errors, what was fetched before anybody asked and how\n"
+		 "much of that was read since, and for each layer where its index came from. An image of\n"
+		 "which every byte is here is \"fully local\".\n"
 		 "For an IMAGE: the same over all its mounts, past and present, and all commands that\n"
 		 "read it.",
 	.min_words = 1,
