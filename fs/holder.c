@@ -182,7 +182,7 @@ static int on_serving(struct holder *h, struct err *err)
 {
 	bool first = !h->served;
 	if (first) /* later another file system may be seen there */
-		mount_tune(h->config->dir);
+		mount_tune(h->config->dir, MOUNT_AHEAD_FILES_KIB);
 	int r = h->config->serving ? h->config->serving(h->config->data, h->now.pid, err) : 0;
 	if (r < 0 && first)
 		return r;

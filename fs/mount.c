@@ -216,7 +216,7 @@ int mount_fuse(const char *dir, const char *source, const struct mount_options *
 	return mount_by_helper(dir, source, options, ret_fd, err);
 }
 
-void mount_tune(const char *dir)
+void mount_tune(const char *dir, unsigned int kib)
 {
 	/* O_PATH and statx do not ask the server, which may not be there yet. */
 	struct statx stx;
@@ -226,7 +226,9 @@ void mount_tune(const char *dir)
 	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", stx.stx_dev_major,
 		       stx.stx_dev_minor);
 	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || file_write(fd, "1024", 4) < 0)
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%u", kib);
+	if (fd < 0 || file_write(fd, text, (size_t)n) < 0)
 		log_debug("%s: the kernel's read-ahead stays as it is", path);
 }
 

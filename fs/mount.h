@@ -55,10 +55,14 @@ int mount_fuse(const char *dir, const char *source, const struct mount_options *
 	       int *ret_fd, struct err *err);
 
 /*
- * Lets the kernel read ahead as much as one READ carries, where we may say so
- * (root); otherwise its default of 128 KiB stays, which is only slower.
+ * How far the kernel reads ahead in files of a mount, where we may say so
+ * (root); otherwise its default of 128 KiB stays. It holds for files that are
+ * opened afterwards. What an image's own files want is one READ's worth. The
+ * devices of an EROFS mount are read through the read-ahead of EROFS, which
+ * knows where files end; what theirs adds is past that, and for nothing.
  */
-void mount_tune(const char *dir);
+enum { MOUNT_AHEAD_FILES_KIB = 1024, MOUNT_AHEAD_DEVICES_KIB = 128 };
+void mount_tune(const char *dir, unsigned int kib);
 
 /*
  * Unmounts dir; lazy detaches it from sight now, and for good with its last user. -EBUSY: in use;

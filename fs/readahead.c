@@ -8,6 +8,7 @@
 
 struct stream {
 	uint64_t key;
+	uint64_t first;	 /* where the reads in a row began */
 	uint64_t next;	 /* the end of what was read */
 	uint64_t asked;	 /* the end of what was asked for */
 	uint64_t window;
@@ -43,13 +44,27 @@ void readahead_destroy(struct readahead *ra)
 	free(ra);
 }
 
-/* The stream of this file, or the one to take over for it. */
-static struct stream *stream_find(struct readahead *ra, uint64_t key)
+static bool stream_is_device(const struct stream *s)
+{
+	return (s->key & (READAHEAD_LAYER | READAHEAD_DEVICE)) == READAHEAD_DEVICE;
+}
+
+static bool stream_goes_on(const struct stream *s, uint64_t off, uint64_t end)
+{
+	if (s->run == 0) /* most files are read from their start to their end */
+		return off == 0 && !stream_is_device(s);
+	uint64_t slack = stream_is_device(s) ? READAHEAD_DEVICE_SLACK : READAHEAD_SLACK;
+	return off <= s->next + slack && end + slack >= s->next;
+}
+
+/* The stream of this file, of a device the one that goes on here; or the one to take over for it. */
+static struct stream *stream_find(struct readahead *ra, uint64_t key, uint64_t off, uint64_t end)
 {
 	struct stream *oldest = &ra->streams[0];
 	for (size_t i = 0; i < READAHEAD_STREAMS; i++) {
 		struct stream *s = &ra->streams[i];
-		if (s->used != 0 && s->key == key)
+		if (s->used != 0 && s->key == key &&
+		    (!stream_is_device(s) || stream_goes_on(s, off, end)))
 			return s;
 		if (s->used < oldest->used)
 			oldest = s;
@@ -58,19 +73,13 @@ static struct stream *stream_find(struct readahead *ra, uint64_t key)
 	return oldest;
 }
 
-static bool stream_goes_on(const struct stream *s, uint64_t off, uint64_t end)
-{
-	if (s->run == 0)
-		return off == 0; /* most files are read from their start to their end */
-	return off <= s->next + READAHEAD_SLACK && end + READAHEAD_SLACK >= s->next;
-}
-
 static uint64_t stream_note(struct stream *s, uint64_t off, uint64_t len, uint64_t size,
 			    uint64_t *ret_off)
 {
 	uint64_t end = off + len;
 	if (!stream_goes_on(s, off, end)) {
 		s->run = 1;
+		s->first = off;
 		s->next = s->asked = end;
 		s->window = 0;
 		return 0;
@@ -81,7 +90,12 @@ static uint64_t stream_note(struct stream *s, uint64_t off, uint64_t len, uint64
 	if (s->run < READAHEAD_RUN || s->asked >= size || s->asked - s->next > s->window / 2)
 		return 0;
 
+	uint64_t row = s->next - s->first;
+	if (stream_is_device(s) && row < READAHEAD_DEVICE_FIRST)
+		return 0;
 	s->window = s->window == 0 ? READAHEAD_FIRST : u64_min(s->window * 2, READAHEAD_MAX);
+	if (stream_is_device(s))
+		s->window = u64_min(s->window, row / 2);
 	uint64_t to = u64_min(size, s->next + s->window);
 	if (to <= s->asked)
 		return 0;
@@ -95,7 +109,7 @@ uint64_t readahead_note(struct readahead *ra, uint64_t key, uint64_t off, uint64
 			uint64_t size, uint64_t *ret_off)
 {
 	(void)pthread_mutex_lock(&ra->lock);
-	struct stream *s = stream_find(ra, key);
+	struct stream *s = stream_find(ra, key, off, off + len);
 	s->used = ++ra->tick;
 	uint64_t n = stream_note(s, off, len, size, ret_off);
 	(void)pthread_mutex_unlock(&ra->lock);

@@ -9,6 +9,11 @@
  * half a window of its end, up to READAHEAD_MAX. A read anywhere else starts
  * the stream over and asks for nothing.
  *
+ * Where the "file" is a whole device (READAHEAD_DEVICE), several of its parts are
+ * read at once, each a stream of its own, and nobody knows where the file that
+ * is read ends: nothing is asked for before READAHEAD_DEVICE_FIRST was read in a
+ * row, and no window is larger than half of what was.
+ *
  * The kernel cuts one large read into several requests, which arrive on
  * several threads in any order; READAHEAD_SLACK is how far out of order a
  * request may be and still count as going on.
@@ -25,10 +30,14 @@ enum {
 	READAHEAD_FIRST = 1 << 20,
 	READAHEAD_MAX = 16 << 20,
 	READAHEAD_SLACK = 1 << 20,
+	READAHEAD_DEVICE_FIRST = 5 << 18,
+	READAHEAD_DEVICE_SLACK = 256 << 10, /* what is near in a device may be another file */
 	READAHEAD_RUN = 2, /* reads in a row before anything is asked for */
 };
 /* In the key of a stream of whole files, as a layer has them; no inode's number has it. */
 #define READAHEAD_LAYER (UINT64_C(1) << 63)
+/* In the key of a stream in a file that is a device; nor this. */
+#define READAHEAD_DEVICE (UINT64_C(1) << 62)
 
 struct readahead;
 

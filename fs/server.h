@@ -45,6 +45,7 @@ struct server_config {
 	const struct erofs *image; /* borrowed */
 	struct source **devices;   /* device i + 1 of the image; borrowed, with what they point at */
 	uint32_t n_devices;
+	bool files_are_devices; /* as devices_image() makes them: no file that is read ends there */
 	uint64_t read_timeout_ms;  /* until a parked read is EIO; 0: never */
 	unsigned int threads;	   /* 0: SERVER_THREADS */
 	struct mount_counters *counters; /* borrowed; NULL: nobody looks */

@@ -469,11 +469,12 @@ void server_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	}
 	size_t len = (size_t)u64_min(u64_min(size, SERVER_READ_MAX), inode.size - at);
 	uint64_t ahead = 0;
-	uint64_t n = readahead_note(server->readahead, inode.nid, at, len, inode.size, &ahead);
+	uint64_t key = inode.nid | (server->config.files_are_devices ? READAHEAD_DEVICE : 0);
+	uint64_t n = readahead_note(server->readahead, key, at, len, inode.size, &ahead);
 	read_range(server, req, &inode, at, len, fi->flags & O_DIRECT);
 	if (n > 0)
 		advise(server, &inode, ahead, ahead + n);
-	if (at == 0)
+	if (at == 0 && !server->config.files_are_devices)
 		advise_layer(server, &inode);
 }
 

@@ -86,6 +86,7 @@ static int hold_erofs(struct hold *h, const char *target, struct err *err)
 		tree = NULL;
 		return err_set(err, -ENOMEM, "mount the image's metadata");
 	}
+	mount_tune(h->lower, MOUNT_AHEAD_DEVICES_KIB);
 	return devices_mount(tree, h->lower, n_layers, target, h->options.flags, err);
 }
 

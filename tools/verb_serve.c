@@ -211,6 +211,7 @@ static int serve_serve(struct serve *s, struct ctx *ctx, struct err *err)
 		.image = s->devices ? s->devices : image_tree(s->image),
 		.devices = sources,
 		.n_devices = (uint32_t)n,
+		.files_are_devices = s->devices != NULL,
 		.read_timeout_ms = ctx->read_timeout_ms,
 		.counters = &s->stats->mount,
 		.recorder = start_recorder(s->start),

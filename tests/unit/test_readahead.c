@@ -104,10 +104,44 @@ static void test_files_of_a_layer_go_on(void **state)
 	assert_int_equal(asked, MIB(64));
 }
 
+/* Files of a device that are read whole, one here, one there, ask for nothing beside them … */
+static void test_small_files_of_a_device(void **state)
+{
+	uint64_t key = READAHEAD_DEVICE | 3, at = 0;
+	for (uint64_t file = 0; file < 40; file++) {
+		uint64_t from = MIB(5) * (file * 7 % 40);
+		for (uint64_t off = 0; off < MIB(1); off += KIB(128))
+			assert_int_equal(readahead_note(*state, key, from + off, KIB(128), GIB(1), &at),
+					 0);
+	}
+}
+
+/* … and two large ones that are read at once go on each by itself, never far past what was read. */
+static void test_large_files_of_a_device(void **state)
+{
+	uint64_t key = READAHEAD_DEVICE | 3, at = 0, asked[2] = {0}, most = 0;
+	for (uint64_t off = 0; off < MIB(64); off += KIB(128)) {
+		for (uint64_t k = 0; k < 2; k++) {
+			uint64_t from = k * MIB(500);
+			uint64_t n = readahead_note(*state, key, from + off, KIB(128), GIB(1), &at);
+			if (n == 0)
+				continue;
+			assert_in_range(at, from + off, from + off + MIB(17));
+			asked[k] = at + n - from;
+			assert_true(asked[k] <= (off + KIB(128)) * 3 / 2);
+			most = n > most ? n : most;
+		}
+	}
+	assert_true(asked[0] > MIB(64) && asked[1] > MIB(64));
+	assert_in_range(most, MIB(4), READAHEAD_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_random_reads_ask_for_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_small_files_of_a_device, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_large_files_of_a_device, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_read_asks_for_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sequential_window_doubles, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_jump_starts_over, setup, teardown),
