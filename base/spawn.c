@@ -41,7 +41,8 @@ struct launch {
 	const struct spawn *spawn;
 	int *fds; /* what becomes descriptor 0, 1, …; -1: closed */
 	size_t n_fds;
-	int status; /* where to write the reason of a failure */
+	int program; /* -1: by path */
+	int status;  /* where to write the reason of a failure */
 };
 
 /* execve(2) takes arrays of char * for the sake of old code; it does not change them. */
@@ -73,6 +74,9 @@ static int child_descriptors(struct launch *launch)
 	if (status < 0)
 		return -errno;
 	launch->status = status;
+	if (launch->program >= 0 &&
+	    (launch->program = fcntl(launch->program, F_DUPFD_CLOEXEC, above)) < 0)
+		return -errno;
 	for (size_t i = 0; i < launch->n_fds; i++)
 		if (launch->fds[i] >= 0 &&
 		    (launch->fds[i] = fcntl(launch->fds[i], F_DUPFD_CLOEXEC, above)) < 0)
@@ -94,6 +98,9 @@ static void __attribute__((noreturn)) child_exec(struct launch *launch)
 	if (r == 0 && spawn->prepare)
 		r = spawn->prepare(spawn->data);
 	if (r == 0) {
+		if (launch->program >= 0)
+			(void)execveat(launch->program, "", exec_array(spawn->argv),
+				       exec_array(spawn->env), AT_EMPTY_PATH);
 		(void)execve(spawn->path, exec_array(spawn->argv), exec_array(spawn->env));
 		r = -errno;
 	}
@@ -150,7 +157,8 @@ static int child_start(struct child *child, const struct spawn *spawn, const int
 		bool named = i < spawn->n_fds && spawn->fds[i] != SPAWN_FD_AUTO;
 		fds[i] = named ? spawn->fds[i] : i < 3 ? own[i] : -1;
 	}
-	struct launch launch = {.spawn = spawn, .fds = fds, .n_fds = n};
+	struct launch launch = {.spawn = spawn, .fds = fds, .n_fds = n,
+				.program = spawn->program ? *spawn->program : -1};
 	return child_fork(&launch, &child->pid);
 }
 

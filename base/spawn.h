@@ -48,6 +48,11 @@ struct spawn {
 	 */
 	int (*prepare)(void *data);
 	void *data;
+	/*
+	 * A descriptor, the caller's, of what is run in place of path: execveat(2). Where the kernel
+	 * refuses that, path is run. Not for scripts. NULL: path.
+	 */
+	const int *program;
 };
 
 /*

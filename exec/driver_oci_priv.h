@@ -40,6 +40,14 @@ int oci_run(const struct oci_conn *conn, const struct driver_call *call,
 	    const struct oci_command *command, struct buf *output, int *ret_status,
 	    struct driver_error *error);
 
+/*
+ * A copy of the runtime's program in memory that nobody can write to any more (F_SEAL_WRITE and all
+ * others): what crun makes of itself when it starts, and then starts again, unless it is run from
+ * one. *ret_fd is the caller's, or -1 where the program is better run by its path: it is no ELF file,
+ * it gets rights from its file, or a security module knows it by its path. 0 or -errno.
+ */
+int oci_seal(const char *path, int *ret_fd);
+
 /* Which code the messages of a runtime stand for; *ret_program as in driver_error. */
 enum driver_code oci_classify(const char *messages, bool *ret_program);
 

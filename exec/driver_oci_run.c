@@ -260,13 +260,18 @@ int oci_run(const struct oci_conn *conn, const struct driver_call *call,
 	struct line line = {0};
 	AUTO_CLOSE int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	AUTO_CLOSE int log_fd = memfd_create("runtime-log", MFD_CLOEXEC);
+	AUTO_CLOSE int sealed = -1;
 	int r = null < 0 || log_fd < 0 ? -errno : line_make(&line, conn, command);
 	if (r == 0)
 		r = table_make(command, null, log_fd, &fds, &n_fds);
 	if (r < 0)
 		return driver_fail_set(error, r, "%s: prepare %s", command->what, conn->name);
+	/* One that could not be made is only slower. */
+	if (strcmp(conn->name, "crun") == 0)
+		(void)oci_seal(conn->path, &sealed);
 	struct spawn spawn = {
 		.path = conn->path,
+		.program = &sealed,
 		.argv = line.argv,
 		.env = (const char *const *)conn->env,
 		.deadline = call->deadline,

@@ -150,6 +150,40 @@ static void test_prepare(void **state)
 	assert_string_equal(buf_str(&out), "ran\n");
 }
 
+/* What is run is the descriptor's program, under whatever name; path is for kernels that refuse it. */
+static void test_program(void **state)
+{
+	(void)state;
+	const char *const argv[] = {"echo", "by descriptor", NULL};
+	AUTO_FINISH(buf) struct buf out = buf_make(64);
+	struct err err = {0};
+	int status = -1;
+	int program = open("/bin/echo", O_RDONLY | O_CLOEXEC);
+	assert_true(program >= 0);
+	/* In the place of one that the program gets: it must not run over it. */
+	int fds[64];
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		fds[i] = SPAWN_FD_AUTO;
+	assert_true((size_t)program < ARRAY_LEN(fds));
+	struct spawn spawn = {.path = "/nonexistent", .argv = argv, .program = &program, .fds = fds,
+			      .n_fds = ARRAY_LEN(fds), .deadline = deadline_in_ms(30000)};
+	assert_ok(spawn_run(&spawn, &out, &status, &err), &err);
+	assert_string_equal(buf_str(&out), "by descriptor\n");
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	(void)close(program);
+
+	program = open("/etc/passwd", O_RDONLY | O_CLOEXEC); /* EACCES */
+	buf_clear(&out);
+	spawn.path = "/bin/echo";
+	assert_ok(spawn_run(&spawn, &out, &status, &err), &err);
+	assert_string_equal(buf_str(&out), "by descriptor\n");
+	(void)close(program);
+	program = -1;
+	buf_clear(&out);
+	assert_ok(spawn_run(&spawn, &out, &status, &err), &err);
+	assert_string_equal(buf_str(&out), "by descriptor\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +193,7 @@ int main(void)
 		cmocka_unit_test(test_deadline_kills_the_group),
 		cmocka_unit_test(test_until_exit),
 		cmocka_unit_test(test_prepare),
+		cmocka_unit_test(test_program),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
