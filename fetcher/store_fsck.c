@@ -274,6 +274,8 @@ static int fsck_root(void *data, int dirfd, const char *name, struct err *err)
 	static const char *const known[] = {
 		"blobs", "layers", "images", "tags", "tmp", "quarantine", "locks", "usage",
 		"version", "lost+found",
+		/* Of who runs containers. */
+		"cache", "containers", "runtime",
 	};
 	(void)dirfd;
 	(void)err;

@@ -186,3 +186,8 @@ def test_root_directory(containers, tmp_path):
     said = containers("/bin/sh", "-c", "echo made >/new; echo hi", image=root, flags=["--rootfs"])
     assert said.stdout == "hi\n"
     assert sorted(os.listdir(root)) == ["bin"]
+
+
+def test_store_that_ran_containers_is_in_order(containers):
+    containers("true")
+    assert "nothing is wrong" in containers.sluice("fsck", "--deep").stdout
