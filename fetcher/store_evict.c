@@ -4,12 +4,14 @@
 
 #include "base/num.h"
 #include "fetcher/store_layer_priv.h"
+#include "fetcher/store_pin_priv.h"
 
 /*
  * Least recently used first, over all layers, in bounded memory: one walk over
  * the time words sorts the present bytes into a histogram of ages (exact below
  * 32 s, to 3 % above), which tells the age to cut at; a second walk drops what
  * is older, in runs, and of the bucket at the cut only what is still needed.
+ * Layers that a pin names are as if they were not there (fetcher/store_pin.h).
  */
 enum {
 	AGE_SUB_BITS = 5, /* buckets for each power of two: 32 */
@@ -124,6 +126,19 @@ int layer_drop(struct store_layer *layer, int lock_fd, size_t first, size_t end,
 	return r;
 }
 
+int layer_forget(struct store_layer *layer, int lock_fd, size_t i)
+{
+	struct span span;
+	int r = ofd_lock(lock_fd, F_WRLCK, PRESENT_LOCK_SPAN + i, 1);
+	if (r < 0)
+		return r;
+	seek_get(layer->seek, i, &span);
+	if (span.codec != SEEK_ZEROS && span_clear(layer, i))
+		store_usage_sub(layer->store, span_charge(&span));
+	(void)ofd_lock(lock_fd, F_UNLCK, PRESENT_LOCK_SPAN, 0);
+	return 0;
+}
+
 int layer_trim(struct store_layer *layer, int lock_fd)
 {
 	size_t count = layer->present.count;
@@ -147,6 +162,7 @@ int layer_trim(struct store_layer *layer, int lock_fd)
 
 struct eviction {
 	struct store *store;
+	struct pinned pinned;	      /* owned */
 	uint32_t now;		      /* since PRESENT_EPOCH */
 	uint64_t need;		      /* bytes still to be freed */
 	uint64_t freed;
@@ -237,7 +253,8 @@ static int evict_layer(void *data, int dirfd, const char *name, struct err *err)
 	(void)dirfd;
 	(void)err;
 	/* What is damaged is fsck's business, or of whoever opens it. */
-	if (!store_entry_parse(name, &digest) || layer_load(e->store, name, &layer, NULL) < 0)
+	if (!store_entry_parse(name, &digest) || pinned_has_layer(&e->pinned, &digest) ||
+	    layer_load(e->store, name, &layer, NULL) < 0)
 		return 0;
 	return e->visit(e, layer);
 }
@@ -255,6 +272,23 @@ static void evict_choose(struct eviction *e)
 	}
 }
 
+static int evict_walk(struct eviction *e, struct err *err)
+{
+	struct store *store = e->store;
+	int r = pinned_read(store, &e->pinned, err);
+	e->visit = evict_count;
+	if (r == 0)
+		r = store_each(store->dirs[STORE_DIR_LAYERS], evict_layer, e, err);
+	if (r < 0)
+		return r;
+	evict_choose(e);
+	e->visit = evict_drop;
+	r = store_each(store->dirs[STORE_DIR_LAYERS], evict_layer, e, err);
+	if (r < 0)
+		return r;
+	return e->r < 0 ? err_set(err, e->r, "free bytes of the store %s", store->path) : 0;
+}
+
 static int evict_locked(struct store *store, uint64_t need, uint64_t *ret_freed, struct err *err)
 {
 	AUTO_FREE struct eviction *e = calloc(1, sizeof(*e));
@@ -263,19 +297,11 @@ static int evict_locked(struct store *store, uint64_t need, uint64_t *ret_freed,
 	e->store = store;
 	e->now = (uint32_t)(store_now_sec() - PRESENT_EPOCH);
 	e->need = need;
-	e->visit = evict_count;
-	int r = store_each(store->dirs[STORE_DIR_LAYERS], evict_layer, e, err);
-	if (r < 0)
-		return r;
-	evict_choose(e);
-	e->visit = evict_drop;
-	r = store_each(store->dirs[STORE_DIR_LAYERS], evict_layer, e, err);
-	if (r < 0)
-		return r;
-	if (e->r < 0)
-		return err_set(err, e->r, "free bytes of the store %s", store->path);
-	*ret_freed = e->freed;
-	return 0;
+	int r = evict_walk(e, err);
+	pinned_finish(&e->pinned);
+	if (r == 0)
+		*ret_freed = e->freed;
+	return r;
 }
 
 int store_evict(struct store *store, uint64_t target, uint64_t *ret_freed, struct err *err)

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "fetcher/store_layer_priv.h"
+#include "fetcher/store_pin_priv.h"
 
 enum { FSCK_STEP = 1 << 20 };
 
@@ -103,6 +104,25 @@ static int fsck_layer_file(void *data, int dirfd, const char *name, struct err *
 	return 0;
 }
 
+/*
+ * Makes a span absent. Under a mount of the kernel's its bytes stay until the right ones take their
+ * place: a hole would read as zeros there.
+ */
+static int fsck_drop(struct fsck *f, struct store_layer *layer, int lock_fd, size_t i)
+{
+	AUTO_FINISH(pinned) struct pinned pinned = {0};
+	uint64_t freed = 0;
+	AUTO_CLOSE int evict = openat(f->store->fd, "usage", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int r = evict < 0 ? -errno : ofd_lock_wait(evict, F_WRLCK, STORE_LOCK_EVICT, 1);
+	if (r == 0)
+		r = pinned_read(f->store, &pinned, NULL);
+	if (r < 0)
+		return r;
+	return pinned_has_layer(&pinned, &layer->digest) ?
+		       layer_forget(layer, lock_fd, i) :
+		       layer_drop(layer, lock_fd, i, i + 1, &freed);
+}
+
 static void fsck_span(struct fsck *f, struct store_layer *layer, int lock_fd, size_t i)
 {
 	struct span span;
@@ -116,8 +136,7 @@ static void fsck_span(struct fsck *f, struct store_layer *layer, int lock_fd, si
 		return;
 	char what[DIGEST_STR_MAX + 64];
 	(void)snprintf(what, sizeof(what), "layers/%s span %zu", f->entry, i);
-	uint64_t freed = 0;
-	int dropped = f->options->repair ? layer_drop(layer, lock_fd, i, i + 1, &freed) : 0;
+	int dropped = f->options->repair ? fsck_drop(f, layer, lock_fd, i) : 0;
 	fsck_report(f, what,
 		    r == -EBADMSG ? "its bytes do not have the SHA-256 of the seek table"
 				  : "its bytes cannot be read",
@@ -272,7 +291,7 @@ static int fsck_tag(void *data, int dirfd, const char *name, struct err *err)
 static int fsck_root(void *data, int dirfd, const char *name, struct err *err)
 {
 	static const char *const known[] = {
-		"blobs", "layers", "images", "tags", "tmp", "quarantine", "locks", "usage",
+		"blobs", "layers", "images", "tags", "tmp", "quarantine", "locks", "pins", "usage",
 		"version", "lost+found",
 		/* Of who runs containers. */
 		"cache", "containers", "runtime",

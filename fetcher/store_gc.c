@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "base/num.h"
 #include "fetcher/store_layer_priv.h"
+#include "fetcher/store_pin_priv.h"
 
 enum {
 	QUARANTINE_KEEP_SEC = 7 * 24 * 3600, /* evidence for whoever looks into it; not with `all` */
@@ -32,6 +33,7 @@ struct gc {
 	struct store_gc_result result;
 	uint64_t now;
 	struct htab keep;  /* struct keep, owned */
+	struct pinned pinned; /* owned */
 	bool under_way;	   /* an image is being prepared, and does not say yet what it needs */
 	bool sha512;	   /* of the blob directory being walked */
 };
@@ -231,12 +233,23 @@ static int gc_trim(void *data, int dirfd, const char *name, struct err *err)
 	AUTO(store_layer) struct store_layer *layer = NULL;
 	(void)dirfd;
 	(void)err;
-	if (!store_entry_parse(name, &digest) || layer_load(gc->store, name, &layer, NULL) < 0)
+	/* One that is pinned later has no absent spans. */
+	if (!store_entry_parse(name, &digest) || pinned_has_layer(&gc->pinned, &digest) ||
+	    layer_load(gc->store, name, &layer, NULL) < 0)
 		return 0;
 	AUTO_CLOSE int lock_fd = layer_lock_fd(layer);
 	if (lock_fd >= 0)
 		(void)layer_trim(layer, lock_fd);
 	return 0;
+}
+
+/* First, so that what only they kept can go. */
+static int gc_pins(struct gc *gc, struct err *err)
+{
+	gc->pinned.keep_dead = gc->options->dry_run;
+	int r = pinned_read(gc->store, &gc->pinned, err);
+	gc->result.removed_entries += gc->pinned.dead;
+	return r;
 }
 
 static int gc_walk(struct gc *gc, struct err *err)
@@ -258,13 +271,16 @@ static int gc_walk(struct gc *gc, struct err *err)
 		{STORE_DIR_TMP, gc_tmp},
 		{STORE_DIR_LOCKS, gc_lock},
 	};
+	int r = gc_pins(gc, err);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < ARRAY_LEN(walks); i++) {
 		gc->sha512 = walks[i].dir == STORE_DIR_SHA512;
-		int r = store_each(gc->store->dirs[walks[i].dir], walks[i].fn, gc, err);
+		r = store_each(gc->store->dirs[walks[i].dir], walks[i].fn, gc, err);
 		if (r < 0)
 			return r;
 	}
-	int r = store_each(gc->store->fd, gc_commit, gc, err);
+	r = store_each(gc->store->fd, gc_commit, gc, err);
 	if (r < 0 || gc->options->dry_run)
 		return r;
 	r = store_each(gc->store->dirs[STORE_DIR_LAYERS], gc_trim, gc, err);
@@ -277,6 +293,7 @@ int store_gc(struct store *store, const struct store_gc_options *options,
 	struct gc gc = {.store = store, .options = options, .now = store_now_sec()};
 	int r = gc_walk(&gc, err);
 	keep_finish(&gc);
+	pinned_finish(&gc.pinned);
 	if (r < 0)
 		return err_prefix(err, r, "clean up the store %s", store->path);
 	uint64_t freed = 0;

@@ -78,7 +78,12 @@ uint64_t span_charge(const struct span *span);
  * alone. -EAGAIN when one of them is claimed; then nothing is done.
  */
 int layer_drop(struct store_layer *layer, int lock_fd, size_t first, size_t end, uint64_t *freed);
-/* Frees pages of absent spans that a crash left behind. */
+/*
+ * Makes span i absent and leaves its bytes where they are, wrong as they may be, until it is fetched
+ * again into the same place: for layers that are pinned. -EAGAIN as above.
+ */
+int layer_forget(struct store_layer *layer, int lock_fd, size_t i);
+/* Frees pages of absent spans that a crash left behind. Not of layers that are pinned. */
 int layer_trim(struct store_layer *layer, int lock_fd);
 /* Opens `present` anew: a lock owner of its own. -errno. */
 int layer_lock_fd(const struct store_layer *layer);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "fetcher/store_layer_priv.h"
+#include "fetcher/store_pin_priv.h"
 
 enum {
 	IMAGE_NAMES_MAX = 4096, /* layers and blobs that one image may name */
@@ -97,6 +98,18 @@ static int remove_lock_work(struct store *store, const char *name, int *ret_fd, 
 	return r == -EAGAIN ? err_set(err, -EBUSY, "remove %s", name) : r;
 }
 
+/* Whether the kernel has it mounted: asked once nobody can begin to, which the caller's lock says. */
+static int remove_check_pins(struct store *store, const char *name, bool is_layer, struct err *err)
+{
+	AUTO_FINISH(pinned) struct pinned pinned = {0};
+	struct digest digest;
+	int r = pinned_read(store, &pinned, err);
+	if (r < 0 || !store_entry_parse(name, &digest) ||
+	    !(is_layer ? pinned_has_layer(&pinned, &digest) : pinned_has_image(&pinned, &digest)))
+		return r;
+	return err_say(err, -EBUSY, "remove %s: it is mounted", name);
+}
+
 int store_remove_layer(struct store *store, const char *name, bool dry_run, uint64_t *ret_freed,
 		       struct err *err)
 {
@@ -106,6 +119,8 @@ int store_remove_layer(struct store *store, const char *name, bool dry_run, uint
 	if (r == 0)
 		r = remove_lock(store->dirs[STORE_DIR_LAYERS], name, "present", PRESENT_LOCK_USE,
 				1, &use, err);
+	if (r == 0)
+		r = remove_check_pins(store, name, true, err);
 	return r < 0 ? r : remove_entry(store, STORE_DIR_LAYERS, name, dry_run, ret_freed, err);
 }
 
@@ -117,6 +132,8 @@ int store_remove_image(struct store *store, const char *name, bool dry_run, uint
 	int r = remove_lock_work(store, name, &work, err);
 	if (r == 0)
 		r = remove_lock(store->dirs[STORE_DIR_IMAGES], name, "lock", 0, 0, &use, err);
+	if (r == 0)
+		r = remove_check_pins(store, name, false, err);
 	return r < 0 ? r : remove_entry(store, STORE_DIR_IMAGES, name, dry_run, ret_freed, err);
 }
 
