@@ -2,7 +2,6 @@
 #include "fs/devices.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -135,38 +134,66 @@ static unsigned int mount_attributes(unsigned long flags)
 	return attributes;
 }
 
-static int devices_configure(int context, const char *tree, const char *devices_dir, size_t n)
+static int devices_configure(int context, const char *tree, const char *const *devices, size_t n)
 {
 	if (fsconfig(context, FSCONFIG_SET_STRING, "source", tree, 0) < 0)
 		return -errno;
-	for (size_t i = 1; i <= n; i++) {
-		char path[PATH_MAX];
-		if (snprintf(path, sizeof(path), "%s/%zu", devices_dir, i) >= (int)sizeof(path))
-			return -ENAMETOOLONG;
-		if (fsconfig(context, FSCONFIG_SET_STRING, "device", path, 0) < 0)
+	for (size_t i = 0; i < n; i++)
+		if (fsconfig(context, FSCONFIG_SET_STRING, "device", devices[i], 0) < 0)
 			return -errno;
-	}
 	return fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 ? -errno : 0;
 }
 
-int devices_mount(const char *tree, const char *devices_dir, size_t n, const char *dir,
-		  unsigned long flags, struct err *err)
+int devices_open(const char *tree, const char *const *devices, size_t n, unsigned long flags,
+		 int *ret_fd, struct err *err)
 {
-	AUTO_CLOSE int mount_fd = -1;
 	AUTO_CLOSE int context = -1;
 	int r = erofs_context(&context, err);
 	if (r < 0)
 		return r;
-	r = devices_configure(context, tree, devices_dir, n);
+	r = devices_configure(context, tree, devices, n);
 	/* Without file-backed mounts the kernel looks for a block device. */
 	if (r == -ENOTBLK)
 		return err_say(err, -EOPNOTSUPP,
 			       "this kernel cannot mount EROFS from a file of the store (Linux 6.12 can, but not from a tmpfs); use --fs=fuse");
 	if (r < 0)
 		return err_set(err, r, "have the kernel open the image's metadata");
-	mount_fd = fsmount(context, FSMOUNT_CLOEXEC, mount_attributes(flags));
-	if (mount_fd < 0 ||
-	    move_mount(mount_fd, "", AT_FDCWD, dir, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	int mount_fd = fsmount(context, FSMOUNT_CLOEXEC, mount_attributes(flags));
+	if (mount_fd < 0)
+		return err_set(err, -errno, "have the kernel mount the image's metadata");
+	*ret_fd = mount_fd;
+	return 0;
+}
+
+int devices_attach(int mount_fd, const char *dir, struct err *err)
+{
+	if (move_mount(mount_fd, "", AT_FDCWD, dir, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return err_set(err, -errno, "mount the image on %s", dir);
 	return 0;
+}
+
+static void paths_free(char **paths, size_t n)
+{
+	for (size_t i = 0; paths && i < n; i++)
+		free(paths[i]);
+	free(paths);
+}
+
+int devices_mount(const char *tree, const char *devices_dir, size_t n, const char *dir,
+		  unsigned long flags, struct err *err)
+{
+	AUTO_CLOSE int mount_fd = -1;
+	char **paths = calloc(n + 1, sizeof(*paths));
+	int r = paths ? 0 : -ENOMEM;
+	for (size_t i = 0; i < n && r == 0; i++)
+		if (asprintf(&paths[i], "%s/%zu", devices_dir, i + 1) < 0) {
+			paths[i] = NULL;
+			r = -ENOMEM;
+		}
+	if (r < 0)
+		(void)err_set(err, r, "mount the image on %s", dir);
+	else
+		r = devices_open(tree, (const char *const *)paths, n, flags, &mount_fd, err);
+	paths_free(paths, n);
+	return r < 0 ? r : devices_attach(mount_fd, dir, err);
 }

@@ -24,6 +24,18 @@ int devices_image(struct source *const *devices, size_t n, int *ret_fd, struct e
 int devices_probe(struct err *err);
 
 /*
+ * Has the kernel make a mount of the metadata file `tree` with these files as its devices; it is
+ * attached nowhere. flags are MS_*, always read-only. *ret_fd: the mount, the caller's, which ends
+ * with the descriptor unless something stands on it. It holds all the files by itself. Errors are
+ * those of devices_mount().
+ */
+int devices_open(const char *tree, const char *const *devices, size_t n, unsigned long flags,
+		 int *ret_fd, struct err *err);
+
+/* Attaches a mount of devices_open() to a directory. */
+int devices_attach(int mount_fd, const char *dir, struct err *err);
+
+/*
  * Has the kernel mount the metadata file `tree` on dir, with devices_dir/1 to
  * n as its devices; flags are MS_*, always read-only. The mount holds all
  * files it needs: where they are mounted may be detached. -EPERM (root only),
