@@ -20,6 +20,7 @@
 #include "exec/driver_oci.h"
 #include "fs/mount.h"
 #include "tools/rootless.h"
+#include "tools/run_local.h"
 #include "tools/run_network.h"
 
 enum {
@@ -327,7 +328,7 @@ int containers_driver(struct ctx *ctx, const char *runtime, struct driver_conn *
 
 /* ---- taking away ---- */
 
-static int unmount(const struct container *container, struct err *err)
+static int unmount_root(const struct container *container, struct err *err)
 {
 	AUTO_FREE char *rootfs = NULL;
 	if (asprintf(&rootfs, "%s/" CONTAINER_ROOTFS, container_path(container)) < 0) {
@@ -345,9 +346,29 @@ static int unmount(const struct container *container, struct err *err)
 	return r == -EINVAL || r == -ENOENT ? 0 : r;
 }
 
-int containers_unmount(const struct container *container, struct err *err)
+/* What `run` left there when it was killed in between. */
+static int unmount_lower(const struct container *container, struct err *err)
 {
-	int r = unmount(container, err);
+	AUTO_FREE char *lower = NULL;
+	if (asprintf(&lower, "%s/" CONTAINERS_LOWER, container_path(container)) < 0) {
+		lower = NULL;
+		return err_set(err, -ENOMEM, "unmount a container");
+	}
+	int r = mount_undo(lower, true, err);
+	return r == -EINVAL || r == -ENOENT ? 0 : r;
+}
+
+static int unmount(struct ctx *ctx, const struct container *container, struct err *err)
+{
+	int r = unmount_root(container, err);
+	if (r == 0)
+		r = unmount_lower(container, err);
+	return r < 0 ? r : run_local_unmounted(ctx, container_id(container), err);
+}
+
+int containers_unmount(struct ctx *ctx, const struct container *container, struct err *err)
+{
+	int r = unmount(ctx, container, err);
 	int r_network = run_network_detach(container, r == 0 ? err : NULL);
 	return r < 0 ? r : r_network;
 }
@@ -377,7 +398,7 @@ static int remove_runtime(struct ctx *ctx, const struct opened_container *o, str
 }
 
 /* The last one to try: a plugin that refuses must not keep the container for ever. */
-static int bury_mounts(const struct container *container, struct err *err)
+static int bury_mounts(struct ctx *ctx, const struct container *container, struct err *err)
 {
 	struct err why = {0};
 	int r = run_network_detach(container, &why);
@@ -385,7 +406,7 @@ static int bury_mounts(const struct container *container, struct err *err)
 		log_warn("%s; what it left is no longer known here", err_text(&why));
 		r = run_network_forget(container, err);
 	}
-	return r == 0 ? unmount(container, err) : r;
+	return r == 0 ? unmount(ctx, container, err) : r;
 }
 
 static int bury(struct ctx *ctx, struct opened_container *o, struct err *err)
@@ -395,14 +416,14 @@ static int bury(struct ctx *ctx, struct opened_container *o, struct err *err)
 		return r;
 	struct container_state *state = &o->state;
 	if (state->phase == CONTAINER_EXITED || state->phase == CONTAINER_FAILED)
-		return bury_mounts(o->container, err);
+		return bury_mounts(ctx, o->container, err);
 	if (state->phase != CONTAINER_CONFIGURED) {
 		if (container_init_alive(state))
 			(void)kill(state->pid, SIGKILL);
 		r = remove_runtime(ctx, o, err);
 	}
 	if (r == 0)
-		r = bury_mounts(o->container, err);
+		r = bury_mounts(ctx, o->container, err);
 	if (r < 0)
 		return r;
 	state->phase = CONTAINER_EXITED;

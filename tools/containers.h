@@ -17,6 +17,9 @@ enum {
 	CONTAINERS_SETUP_MS = 300000, /* a container that is not begun by then never will be */
 };
 
+/* Where the image is for as long as it takes to put an overlay on it. */
+#define CONTAINERS_LOWER "lower"
+
 /* A container that was opened, and what its state says. */
 struct opened_container {
 	struct container *container; /* owned, as the rest */
@@ -69,10 +72,10 @@ int containers_driver(struct ctx *ctx, const char *runtime, struct driver_conn *
 		      struct driver_error *error);
 
 /*
- * Takes away what is mounted at a container's rootfs, waits for the mount's processes to
- * end, and disconnects the container from its network. 0 when nothing is there.
+ * Takes away what is mounted at a container's rootfs, and the image's pin, and disconnects the
+ * container from its network. 0 when nothing is there.
  */
-int containers_unmount(const struct container *container, struct err *err);
+int containers_unmount(struct ctx *ctx, const struct container *container, struct err *err);
 
 /*
  * Has the monitor stop the container (its stop signal, SIGKILL after so many

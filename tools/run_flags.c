@@ -23,6 +23,8 @@ static struct opt *flags_life(struct run_flags *f, struct opt *table)
 		 &f->detach_keys},
 		{"init", 0, OPT_FLAG, NULL, "run a small init (catatonit or tini) as process 1", &f->init},
 		{"pull", 0, OPT_TEXT, "POLICY", "always, missing, newer or never (default: missing)", &f->pull},
+		{"fs", 0, OPT_TEXT, "KIND", "how the image is mounted: fuse, erofs (root) or auto: what works",
+		 &f->fs},
 		{"rootfs", 0, OPT_FLAG, NULL, "IMAGE is a directory with a root filesystem", &f->rootfs},
 		{"runtime", 0, OPT_TEXT, "PATH", "crun or runc, or a path to one (default: crun, else runc)",
 		 &f->runtime},

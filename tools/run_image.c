@@ -5,8 +5,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
+#include "fs/devices.h"
 #include "fs/image_record.h"
 #include "tools/mounting.h"
+#include "tools/run_local.h"
 
 void run_image_finish(struct run_image *image)
 {
@@ -14,6 +17,7 @@ void run_image_finish(struct run_image *image)
 		return;
 	free(image->name);
 	buf_finish(&image->config);
+	free(image->layers);
 	*image = (struct run_image){0};
 }
 
@@ -55,7 +59,11 @@ static int image_config_load(struct ctx *ctx, struct run_image *image, struct er
 		r = image_record_load(dir, &record, err);
 	if (r == 0)
 		r = store_blob_get(store, &record.config, &image->config, err);
-	return r;
+	if (r < 0)
+		return r;
+	image->layers = steal_ptr(&record.layers);
+	image->n_layers = record.n_layers;
+	return 0;
 }
 
 int run_image_open(struct ctx *ctx, const char *text, enum run_pull pull, struct run_image *ret,
@@ -72,13 +80,15 @@ int run_image_open(struct ctx *ctx, const char *text, enum run_pull pull, struct
 	return 0;
 }
 
-static int image_hold(struct ctx *ctx, const struct mtable_entry *entry, int entry_fd,
-		      struct err *err)
+static int image_hold(struct ctx *ctx, const struct mtable_entry *entry, enum run_fs fs,
+		      int entry_fd, struct err *err)
 {
 	AUTO_FINISH(words) struct words words = {0};
 	int r = mounting_words(ctx, "hold", &words, err);
 	if (r < 0)
 		return r;
+	if (fs == RUN_FS_AUTO && words_add(&words, "--fallback") < 0)
+		return err_set(err, -ENOMEM, "start the holder");
 	/* A container's programs may be setuid; whether that works is the runtime's to say. */
 	if (words_add_text(&words, "-o", "suid") < 0 ||
 	    words_add(&words, "--thrown") < 0 || words_add(&words, entry->id) < 0)
@@ -86,15 +96,31 @@ static int image_hold(struct ctx *ctx, const struct mtable_entry *entry, int ent
 	return mounting_hold(&words, entry_fd, err);
 }
 
-int run_image_mount(struct ctx *ctx, struct run_image *image, const char *upper,
-		    const char *rootfs, struct err *err)
+/* Whether the kernel is to read the metadata: see fs/README.md. */
+static bool image_erofs(enum run_fs fs)
 {
+	struct err why = {0};
+	if (fs == RUN_FS_AUTO && devices_probe(&why) < 0) {
+		log_debug("--fs=auto is fuse: %s", err_text(&why));
+		return false;
+	}
+	return fs != RUN_FS_FUSE;
+}
+
+int run_image_mount(struct ctx *ctx, struct run_image *image, const struct run_image_place *place,
+		    struct err *err)
+{
+	bool erofs = image_erofs(place->fs);
+	if (erofs && run_local_mount(ctx, image, place) == 0)
+		return 0;
 	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {
 		.manifest = image->manifest,
 		.created = (int64_t)time(NULL),
-		.dir = strdup(rootfs),
+		.dir = strdup(place->rootfs),
 		.image = strdup(image->name),
-		.upper = strdup(upper),
+		.upper = strdup(place->upper),
+		/* One without layers has nothing that the kernel could read. */
+		.erofs = erofs && image->n_layers > 0,
 	};
 	AUTO_CLOSE int entry_fd = -1;
 	const char *run_dir = NULL;
@@ -113,11 +139,8 @@ int run_image_mount(struct ctx *ctx, struct run_image *image, const char *upper,
 	if (r == 0)
 		r = mounting_count(ctx, entry_fd, err);
 	if (r == 0)
-		r = image_hold(ctx, &entry, entry_fd, err);
+		r = image_hold(ctx, &entry, place->fs, entry_fd, err);
 	if (r < 0 && entry.id[0] != '\0')
 		(void)mtable_remove(run_dir, entry.id, NULL);
-	if (r < 0)
-		return err_prefix(err, r, "mount %s", image->name);
-	(void)snprintf(image->mount_id, sizeof(image->mount_id), "%s", entry.id);
-	return 0;
+	return r < 0 ? err_prefix(err, r, "mount %s", image->name) : 0;
 }

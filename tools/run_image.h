@@ -14,7 +14,8 @@ struct run_image {
 	struct digest manifest;
 	struct buf config;	/* the configuration's bytes */
 	const struct profile_flags *profile; /* borrowed: what run_image_mount() does for it; NULL: as ever */
-	char mount_id[17];	/* of the entry in the table of mounts; "": not mounted */
+	struct digest *layers;	/* owned; bottom first */
+	size_t n_layers;
 };
 
 /*
@@ -25,13 +26,21 @@ struct run_image {
 int run_image_open(struct ctx *ctx, const char *text, enum run_pull pull, struct run_image *ret,
 		   struct err *err);
 
+/* Where a container's root filesystem comes to be. */
+struct run_image_place {
+	const char *id;	    /* the container's */
+	const char *upper;  /* the container's directory: what changes goes to upper/upper and upper/work */
+	const char *rootfs; /* upper/rootfs */
+	enum run_fs fs;
+};
+
 /*
- * Mounts it at `rootfs`, writable: what changes goes to `upper` (upper/upper,
- * for the kernel upper/work). The mount has processes of its own, ends with the
- * last unmount of rootfs, and then leaves no trace but what is in upper.
+ * Mounts it at place->rootfs, writable: by the kernel alone where that can be (run_local.h), else
+ * with processes of its own. The mount ends with the last unmount of rootfs, and then leaves no
+ * trace but what is in upper.
  */
-int run_image_mount(struct ctx *ctx, struct run_image *image, const char *upper,
-		    const char *rootfs, struct err *err);
+int run_image_mount(struct ctx *ctx, struct run_image *image, const struct run_image_place *place,
+		    struct err *err);
 
 /* Accepts NULL and a zeroed one. */
 void run_image_finish(struct run_image *image);

@@ -91,6 +91,20 @@ static int make_pull(struct run_options *o, struct err *err)
 		       o->flags->pull);
 }
 
+static int make_fs(struct run_options *o, struct err *err)
+{
+	static const char *const names[] = {
+		[RUN_FS_AUTO] = "auto", [RUN_FS_EROFS] = "erofs", [RUN_FS_FUSE] = "fuse"};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (!o->flags->fs || strcmp(o->flags->fs, names[i]) == 0) {
+			o->fs = (enum run_fs)i;
+			return 0;
+		}
+	}
+	return err_say(err, -EINVAL, "--fs does not take '%s': it wants fuse, erofs or auto",
+		       o->flags->fs);
+}
+
 static int make_seconds(const char *flag, const char *text, int64_t *ret, struct err *err)
 {
 	uint64_t ms = 0;
@@ -119,6 +133,8 @@ static int make_life(struct run_options *o, struct err *err)
 	int r = check_name(f->name, err);
 	if (r == 0)
 		r = make_pull(o, err);
+	if (r == 0)
+		r = make_fs(o, err);
 	if (r == 0)
 		r = make_entrypoint(o, err);
 	if (r == 0 && f->stop_signal)

@@ -41,6 +41,8 @@ struct run_ns {
 
 enum run_pull { RUN_PULL_MISSING, RUN_PULL_ALWAYS, RUN_PULL_NEWER, RUN_PULL_NEVER };
 
+enum run_fs { RUN_FS_AUTO, RUN_FS_EROFS, RUN_FS_FUSE };
+
 /* A mount that was asked for. */
 struct run_mount {
 	char *type;	   /* owned: "bind", "tmpfs", "ramfs", "devpts" */
@@ -75,6 +77,7 @@ struct run_options {
 	const struct run_flags *flags; /* borrowed: what needs no more than the flag's word */
 
 	enum run_pull pull;
+	enum run_fs fs;
 	bool has_entrypoint;
 	struct words entrypoint; /* may be empty then */
 	struct words env;	 /* NAME=VALUE, the later one counts */

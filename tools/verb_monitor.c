@@ -16,6 +16,7 @@
 enum { PRESERVED_MAX = 1024 };
 
 struct monitor_verb {
+	struct ctx *ctx;	     /* borrowed */
 	struct container *container; /* borrowed */
 	const struct run_record *record;
 };
@@ -35,7 +36,7 @@ static int monitor_clean(void *data, int exit_code, struct err *err)
 {
 	const struct monitor_verb *m = data;
 	(void)exit_code;
-	int r = m->record->mounted ? containers_unmount(m->container, err) : 0;
+	int r = m->record->mounted ? containers_unmount(m->ctx, m->container, err) : 0;
 	return r == 0 && monitor_removes(m) ? container_remove(m->container, err) : r;
 }
 
@@ -47,7 +48,7 @@ static uint64_t stop_timeout(const struct run_record *record)
 	return u64_max((uint64_t)record->stop_timeout_ms, 1);
 }
 
-static int monitor_stay(struct driver_conn *conn, struct opened_container *o,
+static int monitor_stay(struct ctx *ctx, struct driver_conn *conn, struct opened_container *o,
 			struct driver_error *error)
 {
 	const struct run_record *record = &o->record;
@@ -55,7 +56,7 @@ static int monitor_stay(struct driver_conn *conn, struct opened_container *o,
 	size_t n = (size_t)u64_min(record->preserve_fds, PRESERVED_MAX);
 	for (size_t i = 0; i < n; i++)
 		fds[i] = MONITOR_FD_LAUNCH + 1 + (int)i;
-	struct monitor_verb verb = {.container = o->container, .record = record};
+	struct monitor_verb verb = {.ctx = ctx, .container = o->container, .record = record};
 	struct monitor_config config = {
 		.conn = conn,
 		.container = o->container,
@@ -94,7 +95,7 @@ static int monitor_verb_run(struct ctx *ctx, void *state, int argc, char **argv,
 		monitor_launch_failed(MONITOR_FD_LAUNCH, &error);
 		return err_copy(err, &error.err);
 	}
-	r = monitor_stay(conn, &o, &error);
+	r = monitor_stay(ctx, conn, &o, &error);
 	return r < 0 ? err_copy(err, &error.err) : 0;
 }
 

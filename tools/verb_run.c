@@ -150,7 +150,13 @@ static int run_mount(struct run *run, const char *image, struct err *err)
 	if (run->options.flags->rootfs)
 		return run_mount_dir(image, dir, rootfs, err);
 	run->image.profile = &run->options.flags->profile;
-	return run_image_mount(run->ctx, &run->image, dir, rootfs, err);
+	const struct run_image_place place = {
+		.id = container_id(run->container),
+		.upper = dir,
+		.rootfs = rootfs,
+		.fs = run->options.fs,
+	};
+	return run_image_mount(run->ctx, &run->image, &place, err);
 }
 
 static int run_write_config(const struct run *run, struct err *err)
@@ -295,7 +301,7 @@ static int run_print(const struct run *run, struct err *err)
 static void run_abandon(struct run *run)
 {
 	struct err err = {0};
-	int r = containers_unmount(run->container, &err);
+	int r = containers_unmount(run->ctx, run->container, &err);
 	if (r == 0)
 		r = container_lock(run->container, &err);
 	/* Its monitor has done that already, or still does. */

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,6 +14,8 @@ APPLETS = ("sh", "ash", "cat", "echo", "env", "false", "grep", "head", "hostname
            "ls", "mkdir", "mount", "nc", "printf", "ps", "pwd", "readlink", "seq", "sleep", "stat",
            "stty", "tail", "test", "touch", "true", "tty", "ulimit", "uname", "wc", "yes")
 RUNTIMES = ("crun", "runc")
+PRESENT_STATE, SPAN_UNVERIFIED = 64, 2  # of layers/*/present: fetcher/README.md
+SERVED = ("fuse", "erofs")  # the kinds of --fs, where an image is not wholly local
 RUN_SECONDS_MAX = 60
 GONE_SECONDS_MAX = 15
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nana:x:1000:1000::/home/ana:/bin/sh\n"
@@ -54,6 +57,16 @@ def image(place, config=None, change=None, tars=None, **more):
     }
     layout.tag(layout.blob(manifest, images.OCI_MANIFEST))
     return f"oci:{place}:latest"
+
+
+def unchecked(store):
+    """As after a power cut: a span of each layer is to be checked before it is used."""
+    for present in (store / "layers").glob("*/present"):
+        with open(present, "r+b") as f:
+            f.seek(PRESENT_STATE)
+            state = int.from_bytes(f.read(4), sys.byteorder)
+            f.seek(PRESENT_STATE)
+            f.write((state | SPAN_UNVERIFIED).to_bytes(4, sys.byteorder))
 
 
 def cgroups():
@@ -123,6 +136,20 @@ class Containers:
     def remains(self):
         """What is left of containers in the store."""
         place = self.sluice.store / "containers"
+        return sorted(p.name for p in place.iterdir()) if place.exists() else []
+
+    def pull_all_but_checked(self, image):
+        """Has an image in the store that cannot be mounted by the kernel alone: it is served."""
+        self.sluice("pull", image)
+        unchecked(self.sluice.store)
+
+    def mounts(self):
+        """What `sluice mounts` tells of the containers' mounts."""
+        entries = json.loads(self.sluice("mounts", "--format", "json").stdout)
+        return [m for m in entries if m["dir"].startswith(f"{self.sluice.store}/containers/")]
+
+    def pins(self):
+        place = self.sluice.store / "pins"
         return sorted(p.name for p in place.iterdir()) if place.exists() else []
 
     def finish(self):
