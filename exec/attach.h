@@ -44,7 +44,10 @@ enum attach_word {
 	ATTACH_SIGNAL = 's',	/* u8: send this signal to the container's init */
 	ATTACH_STOP = 't',	/* u32: stop signal now, SIGKILL after so many milliseconds */
 	/* Monitor to client. */
-	/* To the launcher only; i32: the pid of the container's init. */
+	/*
+	 * To the launcher only; i32: the pid of the container's init; then, as u64 nanoseconds of
+	 * CLOCK_MONOTONIC, when the monitor was ready and when the runtime had started it.
+	 */
 	ATTACH_STARTED = 'S',
 	/* To the launcher, then the end; u8 enum driver_code, u8 program, the sentence. */
 	ATTACH_FAILED = 'F',

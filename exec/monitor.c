@@ -210,6 +210,7 @@ static int start(struct monitor *monitor, struct driver_error *error)
 	struct driver_call call = {.deadline = deadline_in_ms(MONITOR_START_MS), .cancel = cancel};
 	if (config->tty && console_create(container_path(config->container), &console, &err) < 0)
 		return driver_fail_err(error, err.code, &err);
+	monitor->ready_ns = clock_now_ns();
 	int r = create(monitor, &call, console, error);
 	if (r == 0 && (config->created || console)) {
 		r = save(monitor, CONTAINER_CREATED, error);
@@ -219,6 +220,7 @@ static int start(struct monitor *monitor, struct driver_error *error)
 			r = driver_start(config->conn, &call, container_id(config->container),
 					 error);
 	}
+	monitor->started_ns = clock_now_ns();
 	if (r == 0)
 		r = write_pidfile(monitor, error);
 	monitor->state.started_ns = now_ns();
@@ -309,9 +311,11 @@ static void tell_started(struct monitor *monitor)
 {
 	if (!monitor->launcher)
 		return;
-	unsigned char number[4];
-	le32_put(number, (uint32_t)monitor->init);
-	client_send(monitor->launcher, ATTACH_STARTED, number, sizeof(number));
+	unsigned char numbers[20];
+	le32_put(numbers, (uint32_t)monitor->init);
+	le64_put(numbers + 4, monitor->ready_ns);
+	le64_put(numbers + 12, monitor->started_ns);
+	client_send(monitor->launcher, ATTACH_STARTED, numbers, sizeof(numbers));
 	monitor->launcher = NULL; /* a client like any other now */
 }
 

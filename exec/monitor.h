@@ -9,7 +9,7 @@
  * The one who runs a container makes its directory (container_create()) and
  * bundle, then starts the program anew as a monitor, in a session of its own:
  *
- *	r = monitor_launch(&launch, &fd, &pid, &why);	// in `run`
+ *	r = monitor_launch(&launch, &call, &fd, &launched, &why);	// in `run`
  *	  ...
  *	r = monitor_run(&config, &why);			// in the new process, config.launch_fd = 3
  *
@@ -97,10 +97,17 @@ struct monitor_launch {
 	size_t n_fds;
 };
 
+/* What a monitor says of the container that it started. Times are those of clock_now_ns(). */
+struct monitor_launched {
+	pid_t init;	     /* the container's; 0: not known */
+	uint64_t ready_ns;   /* when the monitor was about to call the runtime */
+	uint64_t started_ns; /* when the runtime had started the container */
+};
+
 /*
  * Starts a monitor and waits until the container runs. *ret_fd is the
- * connection, the caller's; *ret_init the container's init (0: not known).
+ * connection, the caller's.
  * What the monitor says of a failure is the error.
  */
 int monitor_launch(const struct monitor_launch *launch, const struct driver_call *call,
-		   int *ret_fd, pid_t *ret_init, struct driver_error *error);
+		   int *ret_fd, struct monitor_launched *ret, struct driver_error *error);

@@ -7,9 +7,10 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "base/le.h"
 #include "exec/monitor.h"
 
-enum { EXIT_NOT_STARTED = 127 };
+enum { EXIT_NOT_STARTED = 127, STARTED_BYTES = 20 };
 
 /* For the child: sources in the order of the numbers they get, from 0 on. */
 struct places {
@@ -82,11 +83,15 @@ static int wait_message(int fd, const struct driver_call *call, struct attach_me
 }
 
 /* What the monitor says before the container runs. */
-static int hear_start(const struct attach_message *message, pid_t *ret_init,
+static int hear_start(const struct attach_message *message, struct monitor_launched *ret,
 		      struct driver_error *error)
 {
 	if (message->word == ATTACH_STARTED) {
-		*ret_init = attach_number(message);
+		ret->init = attach_number(message);
+		if (message->n >= STARTED_BYTES) {
+			ret->ready_ns = le64_get(message->data + 4);
+			ret->started_ns = le64_get(message->data + 12);
+		}
 		return 0;
 	}
 	if (message->word != ATTACH_FAILED || message->n < 2)
@@ -110,7 +115,7 @@ static void take_back(int fd, pid_t pid, struct attach_message *message)
 }
 
 int monitor_launch(const struct monitor_launch *launch, const struct driver_call *call,
-		   int *ret_fd, pid_t *ret_init, struct driver_error *error)
+		   int *ret_fd, struct monitor_launched *ret, struct driver_error *error)
 {
 	static const struct driver_call whenever = {0};
 	int pair[2];
@@ -126,11 +131,11 @@ int monitor_launch(const struct monitor_launch *launch, const struct driver_call
 	cleanup_close(&theirs);
 	theirs = -1;
 	r = wait_message(mine, call ? call : &whenever, message);
-	pid_t init = 0;
-	int heard = r == 0 ? hear_start(message, &init, error) : r;
+	struct monitor_launched launched = {0};
+	int heard = r == 0 ? hear_start(message, &launched, error) : r;
 	if (heard == 0) {
 		*ret_fd = steal_fd(&mine);
-		*ret_init = init;
+		*ret = launched;
 		return 0;
 	}
 	/* SIGTERM has it stop what it may have started; after its last word it ends by itself. */

@@ -77,6 +77,7 @@ struct monitor {
 	deadline_t kill_at;	 /* SIGKILL then; 0: not asked to stop */
 	deadline_t timeout_at;	 /* --timeout */
 	uint64_t oom_kills;	 /* before it began */
+	uint64_t ready_ns, started_ns; /* of clock_now_ns(): see ATTACH_STARTED */
 	bool log_failed;	 /* was told once */
 };
 

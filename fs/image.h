@@ -23,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/phases.h"
 #include "fetcher/descriptor.h"
 #include "fetcher/origin.h"
 #include "fetcher/platform.h"
@@ -68,6 +69,7 @@ struct image_request {
 	enum image_index_use index_use;
 	const struct image_progress *progress; /* NULL: nobody listens */
 	uint64_t timeout_ms;		 /* of each small request */
+	struct phases *phases;		 /* NULL: nobody asks */
 };
 
 /*

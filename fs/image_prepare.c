@@ -672,11 +672,13 @@ static int prepare_all(struct prepare *p, struct err *err)
 		r = image_dir_open(store, digest, true, &p->dir, err);
 	if (r == 0)
 		r = prepare_fetch_sides(p, err);
+	phases_mark_result(p->request->phases, "configured", r);
 	if (r == 0)
 		r = prepare_check_platform(p, err);
 	if (r < 0)
 		return r;
 	r = p->request->index_use == IMAGE_INDEX_ANY ? prepare_bundle(p, err) : 0;
+	phases_mark_result(p->request->phases, "indexed", r);
 	/* Until an image names them, gc may take layers that were just made, or found. */
 	for (int tries = 0; r == 0 || (r == -ESTALE && tries < PREPARE_TRIES); tries++) {
 		r = prepare_layers(p, err);
@@ -710,12 +712,14 @@ int image_prepare(const struct image_request *request, struct digest *ret_manife
 	};
 	tasks_init(&p.tasks);
 	int r = prepare_resolve(&p, err);
+	phases_mark_result(request->phases, "resolved", r);
 	if (r == 0)
 		r = manifest_check_layers(&p.image.manifest, err);
 	if (r == 0)
 		r = prepare_all(&p, err);
 	if (r == 0)
 		r = prepare_tag(&p, err);
+	phases_mark_result(request->phases, "prepared", r);
 	if (r < 0)
 		return r;
 	*ret_manifest = p.image.desc.digest;

@@ -30,6 +30,7 @@ struct attached {
 	size_t keys;		 /* how many of the detach keys were just pressed */
 	bool input_open;
 	bool over;		 /* the exit code is there */
+	bool heard;		 /* output of the container's */
 	int code;
 };
 
@@ -204,6 +205,9 @@ static int on_message(struct attached *a, struct err *err)
 	switch (message.word) {
 	case ATTACH_STDOUT:
 	case ATTACH_STDERR:
+		if (!a->heard)
+			phases_mark(a->config->phases, "output");
+		a->heard = true;
 		/* A reader of ours who left is no reason to stop the container. */
 		(void)file_write(message.word == ATTACH_STDOUT ? STDOUT_FILENO : STDERR_FILENO,
 				 message.data, message.n);
@@ -213,6 +217,7 @@ static int on_message(struct attached *a, struct err *err)
 			 (unsigned long long)attach_lost(&message));
 		break;
 	case ATTACH_EXIT:
+		phases_mark(a->config->phases, "exited");
 		a->code = attach_number(&message);
 		a->over = true;
 		break;

@@ -11,6 +11,7 @@
 
 #include "base/cancel.h"
 #include "base/err.h"
+#include "base/phases.h"
 
 enum { ATTACHED_KEYS_MAX = 8 };
 
@@ -20,6 +21,7 @@ struct attached_config {
 	bool tty;	   /* the container has a terminal; ours becomes raw */
 	unsigned char keys[ATTACHED_KEYS_MAX]; /* what detaches from a terminal */
 	size_t n_keys;
+	struct phases *phases; /* borrowed; NULL: nobody asks */
 };
 
 /* Signals that are passed on to a container are kept for attached_run() from now on. */

@@ -312,6 +312,7 @@ int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct ori
 		.index_use = c->no_index ? IMAGE_INDEX_NONE : IMAGE_INDEX_ANY,
 		.progress = c->quiet ? NULL : progress_image(progress),
 		.timeout_ms = c->timeout_ms,
+		.phases = c->phases,
 	};
 	r = image_prepare(&request, ret_manifest, err);
 	if (r < 0)

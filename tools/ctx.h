@@ -36,6 +36,8 @@ struct ctx {
 	bool quiet;	/* no progress: the output is somebody else's */
 	bool misused;	/* what failed is the command line: see ctx_misuse() */
 	int failed;	/* exit status of a failure; 0: the usual ones */
+	uint64_t begun_ns;	/* when this command began, of clock_now_ns() */
+	struct phases *phases;	/* borrowed; NULL: nobody asked when what was done */
 	char *run_dir;	/* owned; the directory of the mount table */
 
 	/* Made on demand; owned. */

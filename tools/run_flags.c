@@ -37,6 +37,7 @@ static struct opt *flags_life(struct run_flags *f, struct opt *table)
 		{"timeout", 0, OPT_TEXT, "SECONDS", "kill the container after this time (default: never)",
 		 &f->timeout},
 		{"dry-run", 0, OPT_FLAG, NULL, "print the configuration; run nothing", &f->dry_run},
+		{"timing", 0, OPT_FLAG, NULL, "tell when each step of the start was done", &f->timing},
 	};
 	return flags_add(table, rows, ARRAY_LEN(rows));
 }

@@ -16,7 +16,7 @@ struct run_flags {
 	/* The container's life. */
 	const char *name, *pull, *fs, *cidfile, *pidfile, *stop_signal, *stop_timeout, *timeout;
 	const char *runtime;
-	bool rm, detach, interactive, tty, init, rootfs, dry_run;
+	bool rm, detach, interactive, tty, init, rootfs, dry_run, timing;
 	/* The process. */
 	const char *entrypoint, *workdir, *user, *detach_keys;
 	struct opt_many group_add, env, env_file, label, annotation;
@@ -38,7 +38,7 @@ struct run_flags {
 	struct profile_flags profile;
 };
 
-enum { RUN_FLAGS = 62 + PROFILE_FLAGS };
+enum { RUN_FLAGS = 63 + PROFILE_FLAGS };
 
 /* Fills a zeroed table of more than RUN_FLAGS rows; it points into flags. */
 void run_flags_options(struct run_flags *flags, struct opt *table);

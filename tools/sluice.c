@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "tools/verb.h"
@@ -57,7 +58,7 @@ static int check_words(const struct verb *verb, int words, struct err *err)
 
 static int run_verb(const struct verb *verb, int argc, char **argv)
 {
-	struct ctx ctx = {.failed = verb->failed};
+	struct ctx ctx = {.failed = verb->failed, .begun_ns = clock_now_ns()};
 	struct err err = {0};
 	struct opt common[CTX_OPTIONS + 1] = {0};
 	bool help = false;

@@ -19,6 +19,7 @@
 #include "tools/run_image.h"
 #include "tools/run_network.h"
 #include "tools/run_spaces.h"
+#include "tools/run_timing.h"
 #include "tools/text.h"
 #include "tools/verb.h"
 
@@ -55,6 +56,8 @@ struct run {
 	struct buf config;
 	int cache_dirfd;
 	int monitor_fd;
+	struct phases *phases; /* NULL: without --timing */
+	size_t told;	       /* of them */
 	sigset_t old_signals;
 };
 
@@ -69,6 +72,8 @@ static void run_finish(struct run *run)
 	buf_finish(&run->config);
 	cleanup_close(&run->cache_dirfd);
 	cleanup_close(&run->monitor_fd);
+	run->ctx->phases = NULL;
+	phases_destroy(run->phases);
 }
 DEFINE_FINISH(run, run_finish);
 
@@ -189,12 +194,14 @@ static int run_furnish(struct run *run, const char *image, char **words, struct 
 		.cache_dirfd = run->cache_dirfd,
 	};
 	int r = run_mount(run, image, err);
+	phases_mark_result(run->phases, "mounted", r);
 	if (r == 0)
 		r = run_check_signals(run, err);
 	if (r == 0)
 		r = run_network_attach(&run->options, run->container, &run->network, err);
 	if (r < 0)
 		return r;
+	phases_mark(run->phases, "connected");
 	r = run_bundle_make(&bundle, &run->record, &run->config, err);
 	if (r < 0)
 		run->ctx->failed = bundle.exit_status;
@@ -202,6 +209,7 @@ static int run_furnish(struct run *run, const char *image, char **words, struct 
 		r = run_write_config(run, err);
 	if (r == 0)
 		r = containers_note(run->container, &run->record, err);
+	phases_mark_result(run->phases, "bundle", r);
 	return r == 0 ? run_check_signals(run, err) : r;
 }
 
@@ -220,7 +228,7 @@ static int run_launch(struct run *run, struct err *err)
 	AUTO_FREE char *program = NULL;
 	AUTO_FINISH(words) struct words words = {0};
 	struct driver_error error = {0};
-	pid_t init = 0;
+	struct monitor_launched launched = {0};
 	int fds[PRESERVED_MAX];
 	size_t n = (size_t)u64_min(run->record.preserve_fds, PRESERVED_MAX);
 	for (size_t i = 0; i < n; i++) {
@@ -250,9 +258,12 @@ static int run_launch(struct run *run, struct err *err)
 	if (r < 0)
 		return r;
 	struct driver_call call = {.cancel = cancel};
-	r = monitor_launch(&launch, &call, &run->monitor_fd, &init, &error);
-	if (r == 0)
+	r = monitor_launch(&launch, &call, &run->monitor_fd, &launched, &error);
+	if (r == 0) {
+		phases_mark_at(run->phases, "monitor", launched.ready_ns);
+		phases_mark_at(run->phases, "started", launched.started_ns);
 		return 0;
+	}
 	if (r == -ECANCELED && run_check_signals(run, err) < 0)
 		return err->code;
 	if (error.program)
@@ -284,7 +295,9 @@ static int run_attend(struct run *run, struct err *err)
 	run->attached.fd = run->monitor_fd;
 	run->attached.interactive = run->record.interactive;
 	run->attached.tty = run->record.tty;
+	run->attached.phases = run->phases;
 	int r = attached_run(&run->attached, &code, err);
+	phases_mark_result(run->phases, "cleaned", r);
 	if (r == -ECANCELED)
 		return 0;
 	return r < 0 ? r : code;
@@ -316,6 +329,7 @@ static int run_container(struct run *run, const char *image, char **words, struc
 	int r = attached_block_signals(&run->old_signals, err);
 	if (r == 0)
 		r = containers_create(run->ctx, &run->record, &run->container, err);
+	phases_mark_result(run->phases, "created", r);
 	if (r < 0)
 		return r;
 	bool dry = run->options.flags->dry_run;
@@ -331,6 +345,35 @@ static int run_container(struct run *run, const char *image, char **words, struc
 	return r;
 }
 
+/* Up to the moment when the command runs, or has been printed. */
+static int run_start(struct run *run, const struct run_flags *flags, char **argv, struct err *err)
+{
+	struct ctx *ctx = run->ctx;
+	pid_t shared = 0;
+	const char *keys = flags->detach_keys ? flags->detach_keys : "ctrl-p,ctrl-q";
+	/* Where nobody watches, what is written is the container's. */
+	ctx->quiet = isatty(STDERR_FILENO) != 1;
+	int r = flags->timing ? run_timing_begin(ctx, &run->phases, err) : 0;
+	if (r == 0)
+		r = run_options_make(flags, environ, &run->options, err);
+	if (r == 0)
+		r = attached_parse_keys(keys, &run->attached, err);
+	if (r == 0)
+		r = run_spaces_resolve(ctx, &run->options, &shared, err);
+	if (r == 0)
+		r = rootless_enter(shared, err);
+	if (r == 0)
+		r = run_connect(run, err);
+	if (r == 0)
+		r = run_cache(run, err);
+	phases_mark_result(run->phases, "runtime", r);
+	if (r == 0 && !flags->rootfs)
+		r = run_image_open(ctx, argv[0], run->options.pull, &run->image, err);
+	if (r == 0)
+		r = run_note(run, argv[0], err);
+	return r == 0 ? run_container(run, argv[0], argv + 1, err) : r;
+}
+
 static int run_verb_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
 	struct run_state *s = state;
@@ -341,30 +384,14 @@ static int run_verb_run(struct ctx *ctx, void *state, int argc, char **argv, str
 		.monitor_fd = -1,
 	};
 	(void)argc;
-	pid_t shared = 0;
-	const char *keys = s->flags.detach_keys ? s->flags.detach_keys : "ctrl-p,ctrl-q";
-	/* Where nobody watches, what is written is the container's. */
-	ctx->quiet = isatty(STDERR_FILENO) != 1;
-	int r = run_options_make(&s->flags, environ, &run.options, err);
-	if (r == 0)
-		r = attached_parse_keys(keys, &run.attached, err);
-	if (r == 0)
-		r = run_spaces_resolve(ctx, &run.options, &shared, err);
-	if (r == 0)
-		r = rootless_enter(shared, err);
-	if (r == 0)
-		r = run_connect(&run, err);
-	if (r == 0)
-		r = run_cache(&run, err);
-	if (r == 0 && !s->flags.rootfs)
-		r = run_image_open(ctx, argv[0], run.options.pull, &run.image, err);
-	if (r == 0)
-		r = run_note(&run, argv[0], err);
-	if (r == 0)
-		r = run_container(&run, argv[0], argv + 1, err);
-	if (r < 0 || s->flags.dry_run)
+	int r = run_start(&run, &s->flags, argv, err);
+	bool runs = r == 0 && !s->flags.dry_run;
+	run_timing_tell(ctx, run.phases, &run.told, !runs || s->flags.detach);
+	if (!runs)
 		return r;
-	return run_attend(&run, err);
+	r = run_attend(&run, err);
+	run_timing_tell(ctx, run.phases, &run.told, !s->flags.detach);
+	return r;
 }
 
 const struct verb verb_run = {

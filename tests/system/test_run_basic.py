@@ -188,6 +188,43 @@ def test_root_directory(containers, tmp_path):
     assert sorted(os.listdir(root)) == ["bin"]
 
 
+START = ["runtime", "resolved", "prepared", "created", "mounted", "connected", "bundle", "monitor", "started"]
+END = ["output", "exited", "cleaned"]
+
+
+def phases_of(text):
+    lines = [line.split() for line in text.splitlines() if line.startswith("timing:")]
+    assert all(line[2] == "ms" and line[5] == "requests," and line[7] == "bytes" for line in lines)
+    times = [float(line[1]) for line in lines]
+    assert times == sorted(times) and times[0] >= 0
+    return [line[3] for line in lines]
+
+
+def test_timing(containers):
+    containers("true")
+    assert containers("echo", "hi").stderr == ""
+    timed = containers("echo", "hi", flags=["--timing"])
+    assert timed.stdout == "hi\n" and phases_of(timed.stderr) == START + END
+    detached = containers.run("-d", "--rm", "--timing", containers.small, "true")
+    assert phases_of(detached.stderr) == START
+    failed = containers("nonesuch", flags=["--timing"], check=False)
+    assert failed.returncode == 127 and phases_of(failed.stderr) == START[:6]
+    assert failed.stderr.splitlines()[-1].startswith("sluice run: ")
+
+
+def test_timing_as_json(containers):
+    """One object, when the command ends; a new image has the steps of its preparation in it."""
+    said = containers("sh", "-c", "exit 3", flags=["--timing", "--format", "json"], check=False)
+    assert said.returncode == 3
+    phases = json.loads(said.stderr)["phases"]
+    names = [phase["phase"] for phase in phases]
+    assert names == START[:2] + ["configured", "indexed"] + START[2:] + END[1:]
+    assert all(set(phase) == {"phase", "ms", "requests", "bytes"} for phase in phases)
+    times = [phase["ms"] for phase in phases]
+    assert times == sorted(times)
+    assert [phase["requests"] for phase in phases] == [0] * len(phases)  # a layout is no registry
+
+
 def test_store_that_ran_containers_is_in_order(containers):
     containers("true")
     assert "nothing is wrong" in containers.sluice("fsck", "--deep").stdout

@@ -145,7 +145,13 @@ static int launch(struct rig *rig, const char *line, const char *flags, struct d
 	struct monitor_launch start = {.program = "/proc/self/exe", .argv = argv, .envp = envp,
 				       .log_fd = STDERR_FILENO};
 	struct driver_call call = kit_call();
-	return monitor_launch(&start, &call, &rig->fd, &rig->init, why);
+	struct monitor_launched launched = {0};
+	int r = monitor_launch(&start, &call, &rig->fd, &launched, why);
+	rig->init = launched.init;
+	if (r == 0)
+		assert_true(launched.ready_ns > 0 && launched.started_ns >= launched.ready_ns &&
+			    launched.started_ns <= clock_now_ns());
+	return r;
 }
 
 static void launch_ok(struct rig *rig, const char *line, const char *flags)

@@ -8,7 +8,7 @@ _sluice_common="--store --budget --platform --plain-http --offline --no-index --
 	--hosts-dir --cert-dir --timeout --read-timeout --format --log-level --help"
 
 _sluice_run="--name --rm --detach --interactive --tty --detach-keys --init --pull --fs --rootfs --runtime
-	--cidfile --pidfile --stop-signal --stop-timeout --timeout --dry-run --entrypoint --workdir
+	--cidfile --pidfile --stop-signal --stop-timeout --timeout --dry-run --timing --entrypoint --workdir
 	--user --group-add --env --env-file --label --annotation --preserve-fds --volume --mount
 	--tmpfs --read-only --shm-size --device --gpus --cdi-spec-dir --network --publish --add-host --dns --hostname
 	--pid --ipc --uts --cgroupns --userns --uidmap --gidmap --cgroup-parent --cap-add --cap-drop
