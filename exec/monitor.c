@@ -2,6 +2,7 @@
 #include "exec/monitor.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -243,6 +244,24 @@ static void delete(struct monitor *monitor)
 	monitor_reap(monitor);
 }
 
+static void *run_ended(void *data)
+{
+	const struct monitor_config *config = data;
+	config->ended(config->data);
+	return NULL;
+}
+
+/* Side by side. The thread has the blocked signals of this one, and so takes none of them. */
+static void delete_ended(struct monitor *monitor)
+{
+	pthread_t thread;
+	bool apart = monitor->config->ended && monitor->init_over &&
+		     pthread_create(&thread, NULL, run_ended, (void *)(uintptr_t)monitor->config) == 0;
+	delete(monitor);
+	if (apart)
+		(void)pthread_join(thread, NULL);
+}
+
 static void clean_up(const struct monitor_config *config, int exit_code)
 {
 	struct err err = {0};
@@ -302,7 +321,7 @@ static void conclude(struct monitor *monitor)
 	cleanup_close(&monitor->out);
 	cleanup_close(&monitor->err);
 	monitor->in = monitor->out = monitor->err = -1;
-	delete(monitor);
+	delete_ended(monitor);
 	clean_up(monitor->config, code);
 	clients_farewell(&monitor->clients, MONITOR_FAREWELL_MS);
 }

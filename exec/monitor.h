@@ -69,6 +69,12 @@ struct monitor_config {
 	 */
 	int (*created)(void *data, pid_t init, struct driver_error *error);
 	/*
+	 * When a container that ran is over, on a thread of its own while the runtime deletes it:
+	 * takes away what no runtime looks at any more, and what fails is left to cleanup(). May be
+	 * NULL: hooks that run after the end (poststop) may still want all that there is.
+	 */
+	void (*ended)(void *data);
+	/*
 	 * When the container is over and deleted, also when it never started: unmounts, and
 	 * removes the container's directory when that is wanted (the lock is still held). A failure
 	 * is logged.

@@ -346,6 +346,13 @@ static int unmount_root(const struct container *container, struct err *err)
 	return r == -EINVAL || r == -ENOENT ? 0 : r;
 }
 
+void containers_unmount_root(const struct container *container)
+{
+	struct err err = {0};
+	if (unmount_root(container, &err) < 0)
+		log_debug("%s", err_text(&err));
+}
+
 /* What `run` left there when it was killed in between. */
 static int unmount_lower(const struct container *container, struct err *err)
 {

@@ -77,6 +77,9 @@ int containers_driver(struct ctx *ctx, const char *runtime, struct driver_conn *
  */
 int containers_unmount(struct ctx *ctx, const struct container *container, struct err *err);
 
+/* The first part of that: only what is mounted at its rootfs. What fails is tried again then. */
+void containers_unmount_root(const struct container *container);
+
 /*
  * Has the monitor stop the container (its stop signal, SIGKILL after so many
  * milliseconds; 0: at once), and waits until the monitor has cleaned up. One

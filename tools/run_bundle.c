@@ -348,6 +348,7 @@ static int make_config(struct making *m, struct run_record *record, struct err *
 		r = set_cgroup(m, err);
 	if (r == 0)
 		r = run_rootless_fit(m->o, m->config, err);
+	record->poststop = m->config && m->config->hooks && m->config->hooks->n_poststop > 0;
 	return r == 0 ? confine(m, err) : r;
 }
 

@@ -33,10 +33,11 @@ json_t *run_record_json(const struct run_record *r)
 	}
 	if (!command)
 		return NULL;
-	return json_pack("{s:s,s:s,s:s*,s:s*,s:o,s:b,s:b,s:b,s:b,s:b,s:i,s:I,s:I,s:I,s:i,s:i}", "name",
+	return json_pack("{s:s,s:s,s:s*,s:s*,s:o,s:b,s:b,s:b,s:b,s:b,s:b,s:i,s:I,s:I,s:I,s:i,s:i}", "name",
 			 r->name, "image", r->image, "runtime", r->runtime, "pidfile", r->pidfile,
 			 "command", command, "remove", r->remove, "detach", r->detach, "tty", r->tty,
-			 "interactive", r->interactive, "mounted", r->mounted, "stop_signal",
+			 "interactive", r->interactive, "mounted", r->mounted, "poststop",
+			 r->poststop, "stop_signal",
 			 r->stop_signal, "stop_timeout_ms", (json_int_t)r->stop_timeout_ms,
 			 "timeout_ms", (json_int_t)r->timeout_ms, "preserve_fds",
 			 (json_int_t)r->preserve_fds, "rows", (int)r->rows, "columns",
@@ -52,6 +53,7 @@ static int record_numbers(const json_t *json, struct run_record *r, struct err *
 	    json_get_bool(json, "tty", JSON_MAY, &r->tty, err) < 0 ||
 	    json_get_bool(json, "interactive", JSON_MAY, &r->interactive, err) < 0 ||
 	    json_get_bool(json, "mounted", JSON_MAY, &r->mounted, err) < 0 ||
+	    json_get_bool(json, "poststop", JSON_MAY, &r->poststop, err) < 0 ||
 	    json_get_i64(json, "stop_signal", JSON_MAY, &stop_signal, err) < 0 ||
 	    json_get_i64(json, "stop_timeout_ms", JSON_MAY, &r->stop_timeout_ms, err) < 0 ||
 	    json_get_u64(json, "timeout_ms", JSON_MAY, &r->timeout_ms, err) < 0 ||

@@ -23,6 +23,7 @@ struct run_record {
 	bool remove;	/* when it is over */
 	bool detach, tty, interactive;
 	bool mounted;	/* something is mounted at its rootfs */
+	bool poststop;	/* it has hooks that run when it is over */
 	int stop_signal;
 	int64_t stop_timeout_ms; /* -1: for ever */
 	uint64_t timeout_ms;	 /* 0: none */

@@ -32,6 +32,13 @@ static bool monitor_removes(const struct monitor_verb *m)
 	       state.phase == CONTAINER_FAILED;
 }
 
+/* Beside the runtime's delete, which has no use for it any more. */
+static void monitor_ended(void *data)
+{
+	const struct monitor_verb *m = data;
+	containers_unmount_root(m->container);
+}
+
 static int monitor_clean(void *data, int exit_code, struct err *err)
 {
 	const struct monitor_verb *m = data;
@@ -73,6 +80,7 @@ static int monitor_stay(struct ctx *ctx, struct driver_conn *conn, struct opened
 		.stop_timeout_ms = stop_timeout(record),
 		.run_timeout_ms = record->timeout_ms,
 		.pidfile = record->pidfile,
+		.ended = record->mounted && !record->poststop ? monitor_ended : NULL,
 		.cleanup = monitor_clean,
 		.data = &verb,
 	};
