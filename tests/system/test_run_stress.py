@@ -25,6 +25,24 @@ def one(verb):
     return run.wait_until(lambda: ours(verb), 10, f"a process of {verb}")[0]
 
 
+def end_all(*pids):
+    """Ends these and all of this test's processes that stay with containers, as a machine that stops
+    does. One of them may be starting another just now: all stand still before the first one ends."""
+    def standing():
+        found = {pid for verb in ("monitor", "hold", "serve") for pid in ours(verb)}
+        for pid in found - frozen:
+            os.kill(pid, signal.SIGSTOP)
+        new = not found <= frozen or any(stat_of(pid) not in "TZX" for pid in found)
+        frozen.update(found)
+        return not new
+    frozen = set()
+    run.wait_until(standing, 10, "this test's processes to stand still")
+    for pid in (*frozen, *pids):
+        os.kill(pid, signal.SIGKILL)
+    for verb in ("monitor", "hold", "serve"):
+        run.wait_until(lambda verb=verb: not ours(verb), 10, f"processes of {verb} to end")
+
+
 def namespaces():
     """The network namespaces that processes are in."""
     found = set()
@@ -36,12 +54,17 @@ def namespaces():
     return found
 
 
+def stat_of(pid):
+    """The letter of a process's state; X for one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return "X"
+
+
 def runs(pid):
     """Whether a process is more than a zombie that somebody else will take up."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
+    return stat_of(pid) not in "ZX"
 
 
 def nothing_of(containers):
@@ -143,12 +166,9 @@ def test_everything_is_killed(containers):
     cgroups = runkit.cgroups()
     process = containers.start("--rm", containers.small, "sh", "-c", "echo ready; sleep 1000")
     assert process.stdout.readline() == "ready\n"
-    pids = [process.pid, *ours("monitor"), *ours("hold"), *ours("serve")]
-    assert len(pids) >= 4
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    assert all(map(ours, ("monitor", "hold", "serve")))
+    end_all(process.pid)
     process.communicate()
-    run.wait_until(lambda: not ours("monitor"), 10, "the monitor to end")
     assert [c["status"] for c in containers.list("-a")] == ["dead"]
     containers.verb("gc")
     nothing_of(containers)
@@ -161,10 +181,7 @@ def test_machine_is_started_again(containers, state):
     cgroups = runkit.cgroups()
     identity = containers.detached("sleep", "1000", flags=["--name", "old"])
     (shown,) = json.loads(containers.verb("inspect", "old").stdout)
-    for pid in (*ours("monitor"), shown["pid"], *ours("hold"), *ours("serve")):
-        os.kill(pid, signal.SIGKILL)
-    for verb in ("monitor", "hold", "serve"):
-        run.wait_until(lambda verb=verb: not ours(verb), 10, f"processes of {verb} to end")
+    end_all(shown["pid"])
     for point in reversed(run.mounts_below(containers.sluice.store)):
         run.run("umount", "--lazy", point)
     for place in sorted(runkit.cgroups() - cgroups, reverse=True):
