@@ -38,6 +38,7 @@ enum {
 	MONITOR_START_MS = 120000,    /* for the runtime to create and start a container */
 	MONITOR_CANCEL_MS = 20000,    /* for a monitor to take back what it was told not to start */
 	MONITOR_DELETE_MS = 60000,    /* and to delete it */
+	MONITOR_BEGIN_MS = 30000,     /* for init to execute its program, before a signal is sent */
 	MONITOR_CALL_MS = 30000,      /* for everything else that the runtime does */
 	MONITOR_DRAIN_MS = 2000,      /* for output that others hold open when init is over */
 	MONITOR_FAREWELL_MS = 5000,   /* for clients to read the rest */

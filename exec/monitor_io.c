@@ -17,7 +17,10 @@ enum {
 	READ_BYTES = ATTACH_DATA_MAX,
 	READS_IN_A_ROW = 8, /* of one stream, before the others have their turn */
 	POLL_MS = 60000,
+	BEGIN_LOOK_MS = 2, /* between looks whether init has begun, while a signal waits for that */
 };
+
+_Static_assert(NSIG - 1 <= 64, "all signals fit into a set");
 
 static int make_pipe(int *ret_mine, int *ret_theirs, bool mine_reads)
 {
@@ -66,10 +69,40 @@ void monitor_reap(struct monitor *monitor)
 	}
 }
 
-static void signal_init(const struct monitor *monitor, int sig)
+static bool has_begun(struct monitor *monitor)
 {
-	if (monitor->pidfd >= 0)
+	bool forked;
+	if (!monitor->begun)
+		monitor->begun = proc_forked(monitor->init, &forked) < 0 || !forked;
+	return monitor->begun;
+}
+
+/*
+ * Until init executes its program it is the runtime's code, with the runtime's handlers: runc's ends
+ * with status 2 at SIGTERM. A signal for the program waits until it is there.
+ */
+static void signal_init(struct monitor *monitor, int sig)
+{
+	if (monitor->pidfd < 0)
+		return;
+	if (sig == SIGKILL || has_begun(monitor)) {
 		(void)pidfd_send_signal(monitor->pidfd, sig, NULL, 0);
+		return;
+	}
+	if (monitor->held == 0)
+		monitor->held_until = deadline_in_ms(MONITOR_BEGIN_MS);
+	monitor->held |= UINT64_C(1) << (sig - 1);
+}
+
+static void send_held(struct monitor *monitor)
+{
+	if (monitor->held == 0 || (!has_begun(monitor) && !deadline_passed(monitor->held_until)))
+		return;
+	monitor->begun = true;
+	for (int sig = 1; sig < NSIG; sig++)
+		if (monitor->held & UINT64_C(1) << (sig - 1))
+			signal_init(monitor, sig);
+	monitor->held = 0;
 }
 
 /* SIGKILL, to be felt also when it is frozen. */
@@ -291,6 +324,7 @@ static void on_time(struct monitor *monitor)
 {
 	if (monitor->init_over)
 		return;
+	send_held(monitor);
 	if (monitor->timeout_at != 0 && deadline_passed(monitor->timeout_at)) {
 		monitor->timeout_at = 0;
 		monitor_stop(monitor, stop_ms(monitor));
@@ -321,6 +355,8 @@ int monitor_loop(struct monitor *monitor, struct err *err)
 		if (drain_until != 0 && deadline_passed(drain_until))
 			return 0;
 		next = deadline_earlier(deadline_earlier(next, stall), drain_until);
+		if (monitor->held != 0)
+			next = deadline_earlier(next, deadline_in_ms(BEGIN_LOOK_MS));
 		int r = poll(fds, n, (int)deadline_left_ms(next, POLL_MS));
 		if (r < 0 && errno != EINTR)
 			return err_set(err, -errno, "wait for the container");

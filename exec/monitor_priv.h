@@ -71,6 +71,9 @@ struct monitor {
 	int pidfd;		 /* owned: of init */
 	int status;		 /* of waitpid(2), once init_over */
 	bool init_over;
+	bool begun;		 /* init has executed its program */
+	uint64_t held;		 /* signals for init that wait for that, as a set of bits */
+	deadline_t held_until;	 /* and no longer than this */
 	int in, out, err;	 /* owned: the container's, or a terminal twice; -1: closed */
 	struct buf input;	 /* waits for in */
 	bool input_end;		 /* in is closed after that */

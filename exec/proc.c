@@ -13,11 +13,13 @@
 enum {
 	STAT_MAX = 4096,
 	STAT_FIELD_START = 22, /* of proc(5)'s /proc/PID/stat */
+	STAT_FIELD_FLAGS = 9,
 	STAT_FIELD_STATE = 3,
+	STAT_FORKED = 0x40, /* PF_FORKNOEXEC of linux/sched.h, in the flags */
 };
 
-/* "12 (a name) with ) S 1 …": the fields begin after the last parenthesis. */
-int proc_start_time(pid_t pid, uint64_t *ret, bool *ret_zombie)
+/* One field, and the letter of the state (ret_state may be NULL). */
+static int stat_field(pid_t pid, int want, uint64_t *ret, char *ret_state)
 {
 	char text[STAT_MAX];
 	(void)snprintf(text, sizeof(text), "/proc/%d/stat", (int)pid);
@@ -28,21 +30,40 @@ int proc_start_time(pid_t pid, uint64_t *ret, bool *ret_zombie)
 	if (n < 0)
 		return (int)n;
 	text[n] = '\0';
+	/* "12 (a name) with ) S 1 …": the fields begin after the last parenthesis. */
 	const char *at = strrchr(text, ')');
 	if (!at || at[1] != ' ')
 		return -EINVAL;
 	at += 2;
 	char state = at[0];
-	for (int field = STAT_FIELD_STATE; field < STAT_FIELD_START; field++) {
+	for (int field = STAT_FIELD_STATE; field < want; field++) {
 		at = strchr(at, ' ');
 		if (!at)
 			return -EINVAL;
 		at++;
 	}
 	*ret = strtoull(at, NULL, 10);
-	if (ret_zombie)
-		*ret_zombie = state == 'Z' || state == 'X';
+	if (ret_state)
+		*ret_state = state;
 	return 0;
+}
+
+int proc_start_time(pid_t pid, uint64_t *ret, bool *ret_zombie)
+{
+	char state;
+	int r = stat_field(pid, STAT_FIELD_START, ret, &state);
+	if (r == 0 && ret_zombie)
+		*ret_zombie = state == 'Z' || state == 'X';
+	return r;
+}
+
+int proc_forked(pid_t pid, bool *ret)
+{
+	uint64_t flags;
+	int r = stat_field(pid, STAT_FIELD_FLAGS, &flags, NULL);
+	if (r == 0)
+		*ret = (flags & STAT_FORKED) != 0;
+	return r;
 }
 
 bool proc_alive(pid_t pid, uint64_t start_time)

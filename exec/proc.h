@@ -15,6 +15,12 @@ enum { BOOT_ID_MAX = 37 };
  */
 int proc_start_time(pid_t pid, uint64_t *ret, bool *ret_zombie);
 
+/*
+ * Whether the process is what it was forked as, and has executed no program since. An init that a
+ * runtime made is the runtime's own code until then. -ESRCH.
+ */
+int proc_forked(pid_t pid, bool *ret);
+
 /* Whether the process of that number is alive and the one that began then (0: whenever). */
 bool proc_alive(pid_t pid, uint64_t start_time);
 

@@ -26,7 +26,83 @@ struct rig {
 
 static struct rig RIGS[] = {{.runtime = "crun"}, {.runtime = "runc"}};
 
-/* argv: "monitor" runtime state store id flags. Flags: t tty, i stdin, o output, c created, x timeout. */
+/*
+ * A runtime whose init takes its time before it executes the program: until there is a file "go" in
+ * the bundle. A signal that meets it before that ends it with 2, as runc's does.
+ */
+static void end_with_2(int sig)
+{
+	(void)sig;
+	_exit(2);
+}
+
+static int slow_create(void *data, const struct driver_call *call,
+		       const struct driver_create *create, struct driver_created *ret,
+		       struct driver_error *error)
+{
+	(void)data;
+	(void)error;
+	char go[PATH_MAX];
+	(void)snprintf(go, sizeof(go), "%s/go", create->bundle);
+	char *id = strdup(create->id);
+	pid_t pid = id ? fork() : -1;
+	if (pid < 0) {
+		free(id);
+		return -ENOMEM;
+	}
+	if (pid == 0) {
+		struct sigaction act = {.sa_handler = end_with_2};
+		sigset_t none;
+		(void)sigemptyset(&none);
+		(void)sigaction(SIGTERM, &act, NULL);
+		(void)sigprocmask(SIG_SETMASK, &none, NULL);
+		for (int i = 1; i < 3; i++)
+			(void)dup2(create->stdio[i], i);
+		while (access(go, F_OK) < 0 && !deadline_passed(call->deadline))
+			clock_sleep_ms(1, 0);
+		(void)execl("/bin/busybox", "sleep", "1000", NULL);
+		_exit(3);
+	}
+	*ret = (struct driver_created){.id = id, .pid = pid};
+	return 0;
+}
+
+static int slow_connect(const struct driver_options *options, const struct driver_call *call,
+			void **ret, struct driver_error *error)
+{
+	static char conn;
+	(void)options;
+	(void)call;
+	(void)error;
+	*ret = &conn;
+	return 0;
+}
+
+static void slow_close(void *data)
+{
+	(void)data;
+}
+
+static int slow_remove(void *data, const struct driver_call *call, const char *id, bool force,
+		       struct driver_error *error)
+{
+	(void)data;
+	(void)call;
+	(void)id;
+	(void)force;
+	(void)error;
+	return 0;
+}
+
+static const struct driver SLOW = {
+	.version = DRIVER_VERSION, .name = "slow", .connect = slow_connect, .close = slow_close,
+	.create = slow_create, .remove = slow_remove,
+};
+
+/*
+ * argv: "monitor" runtime state store id flags. Flags: t tty, i stdin, o output, c created, x timeout,
+ * s slow runtime.
+ */
 static int mark(void *data, int exit_code, struct err *err)
 {
 	char text[16];
@@ -56,7 +132,7 @@ static int as_monitor(char **argv)
 	AUTO(driver_conn) struct driver_conn *conn = NULL;
 	AUTO(container) struct container *container = NULL;
 	if (container_open(argv[4], argv[5], &container, &why.err) < 0 ||
-	    driver_connect(driver_oci(), &options, &call, &conn, &why) < 0) {
+	    driver_connect(strchr(flags, 's') ? &SLOW : driver_oci(), &options, &call, &conn, &why) < 0) {
 		monitor_launch_failed(MONITOR_FD_LAUNCH, &why);
 		return 1;
 	}
@@ -322,6 +398,25 @@ static void test_stop(void **state)
 	check_state(rig, CONTAINER_EXITED, 128 + SIGKILL);
 }
 
+/* A signal that comes before init is the container's program is the program's all the same. */
+static void test_stop_before_exec(void **state)
+{
+	enum { TO_BE_WRONG_MS = 200 };
+	struct rig *rig = rig_of(state);
+	launch_ok(rig, "true", "os");
+	AUTO_FINISH(container_state) struct container_state now = {0};
+	struct err err = {0};
+	assert_ok(container_state_read(rig->container, &now, &err), &err);
+	assert_int_equal(kill(now.monitor, SIGTERM), 0);
+	clock_sleep_ms(TO_BE_WRONG_MS, 0);
+	AUTO_CLOSE int go = openat(container_dirfd(rig->container), "go",
+				   O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(go >= 0);
+	assert_int_equal(run_out(rig, rig->fd), 128 + SIGTERM);
+	await_monitor(rig);
+	check_state(rig, CONTAINER_EXITED, 128 + SIGTERM);
+}
+
 static void test_timeout(void **state)
 {
 	struct rig *rig = rig_of(state);
@@ -365,6 +460,7 @@ int main(int argc, char **argv)
 		RIG(test_terminal, 0),		   RIG(test_terminal, 1),
 		RIG(test_attach, 0),		   RIG(test_attach, 1),
 		RIG(test_stop, 0),		   RIG(test_stop, 1),
+		RIG(test_stop_before_exec, 0),
 		RIG(test_timeout, 0),		   RIG(test_not_started, 0),
 		RIG(test_not_started, 1),	   RIG(test_flood, 0),
 	};
