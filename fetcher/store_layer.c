@@ -300,21 +300,42 @@ bool store_layer_has_room(const struct store_layer *layer, size_t i)
 	return used <= layer->store->budget && span_charge(&span) <= layer->store->budget - used;
 }
 
-int store_layer_window(struct store_layer *layer, size_t i, void *ret, struct err *err)
+/* The packed window of a span, from memory or from `windows`; the caller frees it. */
+static int layer_packed_window(struct store_layer *layer, size_t i, void **ret, size_t *ret_len,
+			       struct err *err)
 {
 	struct span span;
-	seek_get(layer->seek, i, &span);
-	if (span.win_len == 0)
-		return err_say(err, -EINVAL, "span %zu has no window", i);
+	void *spare = spares_take(&layer->spares, i, ret_len);
+	if (spare) {
+		*ret = spare;
+		return 0;
+	}
 	if (!(store_layer_state(layer, i) & SPAN_WINDOW))
 		return err_say(err, -EAGAIN, "the window of span %zu is not here yet", i);
+	seek_get(layer->seek, i, &span);
 	AUTO_FREE char *packed = malloc(span.win_len);
 	if (!packed)
 		return err_set(err, -ENOMEM, "read the window of span %zu", i);
 	ssize_t got = file_pread(layer->windows_fd, packed, span.win_len, span.win_off);
 	if (got < 0)
 		return err_set(err, (int)got, "read the window of span %zu", i);
-	size_t n = ZSTD_decompress(ret, SEEK_WINDOW_BYTES, packed, (size_t)got);
+	*ret = steal_ptr(&packed);
+	*ret_len = (size_t)got;
+	return 0;
+}
+
+int store_layer_window(struct store_layer *layer, size_t i, void *ret, struct err *err)
+{
+	struct span span;
+	AUTO_FREE void *packed = NULL;
+	size_t len = 0;
+	seek_get(layer->seek, i, &span);
+	if (span.win_len == 0)
+		return err_say(err, -EINVAL, "span %zu has no window", i);
+	int r = layer_packed_window(layer, i, &packed, &len, err);
+	if (r < 0)
+		return r;
+	size_t n = ZSTD_decompress(ret, SEEK_WINDOW_BYTES, packed, len);
 	if (n == SEEK_WINDOW_BYTES)
 		return 0;
 	if (digest_is_none(&layer->info.windows_digest))
@@ -348,12 +369,15 @@ int store_layer_fill_windows(struct store_layer *layer, size_t first, size_t end
 	int r = file_pwrite(layer->windows_fd, data, n, off);
 	if ((r == -ENOSPC || r == -EDQUOT) && store_make_room(layer->store, n))
 		r = file_pwrite(layer->windows_fd, data, n, off);
-	if (r < 0)
-		return err_set(err, r, "keep windows in the store %s", layer->store->path);
 	for (size_t i = first; i < end; i++) {
 		seek_get(layer->seek, i, &span);
-		if (span.win_len > 0)
+		if (span.win_len == 0)
+			continue;
+		if (r == 0)
 			(void)atomic_fetch_or(&layer->present.state[i], SPAN_WINDOW);
+		else if (spares_put(&layer->spares, i, (const char *)data + (span.win_off - off),
+				    span.win_len) < 0)
+			return err_set(err, r, "keep windows in the store %s", layer->store->path);
 	}
 	return 0;
 }

@@ -148,11 +148,17 @@ int store_layer_fill(struct store_layer *layer, size_t i, const void *data, stru
 /* Whether store_layer_fill() of span i would stay within the budget, as it is now. */
 bool store_layer_has_room(const struct store_layer *layer, size_t i);
 
-/* The window of span i, decompressed: SEEK_WINDOW_BYTES. -EAGAIN when it must be fetched first. */
+/*
+ * The window of span i, decompressed: SEEK_WINDOW_BYTES. -EAGAIN when it must be fetched first, as
+ * one that the disk did not take must after its first use.
+ */
 int store_layer_window(struct store_layer *layer, size_t i, void *ret, struct err *err);
 /* A descriptor of `windows`, borrowed; -1 when the layer has none. */
 int store_layer_windows_fd(const struct store_layer *layer);
-/* Keeps [off, off + n) of the windows blob and marks the windows of spans [first, end). */
+/*
+ * Keeps [off, off + n) of the windows blob and marks the windows of spans [first, end). What the
+ * disk does not take is kept in memory, unmarked, for one use.
+ */
 int store_layer_fill_windows(struct store_layer *layer, size_t first, size_t end, uint64_t off,
 			     const void *data, size_t n, struct err *err);
 /* Forgets a window (when the span decoded with it fails its check), unless it cannot be fetched. */

@@ -226,6 +226,7 @@ int layer_load(struct store *store, const char *name, struct store_layer **ret, 
 		return err_set(err, -ENOMEM, "open layer %s", name);
 	layer->store = store;
 	layer->data_fd = layer->windows_fd = layer->present.fd = -1;
+	spares_init(&layer->spares);
 	layer->dirfd = openat(store->dirs[STORE_DIR_LAYERS], name,
 			      O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (layer->dirfd < 0)
@@ -272,6 +273,7 @@ void store_layer_close(struct store_layer *layer)
 {
 	if (!layer)
 		return;
+	spares_finish(&layer->spares);
 	present_finish(&layer->present);
 	seek_destroy(layer->seek);
 	cleanup_close(&layer->windows_fd);

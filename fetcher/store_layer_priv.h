@@ -4,8 +4,10 @@
 /* A layer as the files of the store see it; nobody else includes this. */
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/list.h"
 #include "fetcher/store_layer.h"
 #include "fetcher/store_priv.h"
 
@@ -52,6 +54,25 @@ void present_finish(struct present *p);
 /* The words inside a mapping or a buffer of present_make(). */
 void present_words(struct present *p, void *base, size_t count);
 
+/*
+ * Windows that could not be written, as on a full disk, so that what waits for them is decoded all
+ * the same. Each goes when it is taken, and the oldest when there are too many. Any thread.
+ */
+struct spares {
+	pthread_mutex_t lock;
+	struct list list;
+	size_t bytes;
+};
+
+enum { SPARES_BYTES_MAX = 32 << 20 };
+
+void spares_init(struct spares *spares);
+void spares_finish(struct spares *spares);
+/* Keeps a copy of a packed window. -ENOMEM. */
+int spares_put(struct spares *spares, size_t span, const void *packed, size_t len);
+/* The packed window of a span, which is then the caller's to free; NULL when there is none. */
+void *spares_take(struct spares *spares, size_t span, size_t *ret_len);
+
 struct store_layer {
 	struct store *store; /* borrowed */
 	struct digest digest;
@@ -59,6 +80,7 @@ struct store_layer {
 	struct seek *seek;
 	struct present present;
 	struct store_layer_info info;
+	struct spares spares;
 	atomic_bool whole_checked;
 };
 

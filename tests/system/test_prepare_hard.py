@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images that several prepare at once, that a killed command left half prepared, or that the disk
 has no room for."""
+import json
 import os
+import random
 import subprocess
 import threading
 
@@ -360,5 +362,26 @@ class TestFullDisk:
         mounted = sluice.mount(image)
         compare.assert_same(tree, compare.walk(mounted))
         assert count(server, "GET", "/blobs/") == 0
+        sluice.umount(mounted)
+        assert_sound(sluice)
+
+    def test_full_from_the_first_byte_on(self, sluice, another_sluice, tmp_path, own_registry, disk):
+        """Nothing can be kept, not even what decompression begins with: all of it reads."""
+        made = images.Layout(tmp_path / "spans")
+        data, tar = random.Random(7).randbytes(9 << 20), layers.TarLayer()
+        tar.add("noise", data=data)
+        tar = tar.finish()
+        made.tag(made.manifest_of([made.blob(layers.gzip_one(tar), layers.OCI_LAYER + "+gzip")],
+                                  [digest_of(tar)]))
+        image = own_registry.push(f"oci:{made.place}:latest", "full/noise:1")
+        another_sluice("index", "push", image)
+        disk.mount_ext4(16)
+        sluice("pull", "--lazy", image)
+        disk.fill()
+        mounted = sluice.mount(image)
+        assert (mounted / "noise").read_bytes() == data
+        layer, = json.loads(sluice("stat", mounted, "--format", "json").stdout)["layers"]
+        assert layer["index"] == "sluice" and layer["spans_present"] == 0
+        disk.empty()
         sluice.umount(mounted)
         assert_sound(sluice)

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 
 #include <zstd.h>
 
@@ -485,6 +487,74 @@ static void test_windows(void **state)
 	store_close(store);
 }
 
+/* No file of this process grows beyond so many bytes; a write that would is refused. */
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+	(void)signal(SIGXFSZ, bytes == RLIM_INFINITY ? SIG_DFL : SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = u64_min(bytes, limit.rlim_max);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* What the disk does not take is there for one use, and of no use to other processes. */
+static void test_windows_disk_full(void **state)
+{
+	struct err err = {0};
+	struct store *store = place_open(*state, BUDGET);
+	static char want[SEEK_WINDOW_BYTES], got[SEEK_WINDOW_BYTES];
+	char blob[100 + ZSTD_COMPRESSBOUND(SEEK_WINDOW_BYTES)] = {0};
+	device_bytes(SEED, 0, want, sizeof(want));
+	size_t n = ZSTD_compress(blob + 100, sizeof(blob) - 100, want, sizeof(want), 3);
+	struct seek *seek = window_seek(n);
+	window_publish(store, seek, NULL, 0, layer_digest(99));
+	struct store_layer *layer = layer_open(store, SEED);
+	struct store_layer *other = layer_open(store, SEED);
+	limit_files(1);
+	int r = store_layer_fill_windows(layer, 1, 2, 100, blob + 100, n, &err);
+	limit_files(RLIM_INFINITY);
+	assert_ok(r, &err);
+	assert_int_equal(store_layer_state(layer, 1) & SPAN_WINDOW, 0);
+	assert_err(store_layer_window(other, 1, got, &err), -EAGAIN, &err, "not here yet");
+	assert_ok(store_layer_window(layer, 1, got, &err), &err);
+	assert_memory_equal(got, want, sizeof(want));
+	assert_err(store_layer_window(layer, 1, got, &err), -EAGAIN, &err, "not here yet");
+	/* One that nobody came for goes with the layer. */
+	limit_files(1);
+	r = store_layer_fill_windows(layer, 1, 2, 100, blob + 100, n, &err);
+	limit_files(RLIM_INFINITY);
+	assert_ok(r, &err);
+	store_layer_close(other);
+	store_layer_close(layer);
+	seek_destroy(seek);
+	store_close(store);
+}
+
+/* Never more than the limit: the oldest go. */
+static void test_spares_limit(void **state)
+{
+	enum { LEN = SPARES_BYTES_MAX / 4 };
+	struct spares spares;
+	size_t len = 0;
+	(void)state;
+	spares_init(&spares);
+	char *bytes = calloc(1, LEN);
+	assert_non_null(bytes);
+	for (size_t i = 0; i < 6; i++) {
+		bytes[0] = (char)i;
+		assert_int_equal(spares_put(&spares, i, bytes, LEN), 0);
+	}
+	assert_true(spares.bytes <= SPARES_BYTES_MAX);
+	assert_null(spares_take(&spares, 1, &len));
+	char *taken = spares_take(&spares, 2, &len);
+	assert_non_null(taken);
+	assert_int_equal(len, LEN);
+	assert_int_equal(taken[0], 2);
+	free(taken);
+	free(bytes);
+	spares_finish(&spares);
+}
+
 static void test_new_refusals(void **state)
 {
 	struct err err = {0};
@@ -641,6 +711,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_check_whole, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_check_whole_padded, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_windows, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_windows_disk_full, place_setup, place_teardown),
+		cmocka_unit_test(test_spares_limit),
 		cmocka_unit_test_setup_teardown(test_new_refusals, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_tree, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_evict_order, place_setup, place_teardown),
