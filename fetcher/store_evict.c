@@ -167,6 +167,7 @@ struct eviction {
 	uint64_t need;		      /* bytes still to be freed */
 	uint64_t freed;
 	uint64_t ages[AGE_BUCKETS];   /* present bytes of each age */
+	uint64_t held;		      /* the sum of these, and of what is being filled */
 	unsigned int cut;	      /* buckets above it go whole */
 	uint64_t cut_left;	      /* bytes of the bucket at the cut that go too */
 	int (*visit)(struct eviction *e, struct store_layer *layer);
@@ -189,15 +190,84 @@ static int span_age(const struct eviction *e, const struct store_layer *layer, s
 	return (int)age_bucket(used < e->now ? e->now - used : 0);
 }
 
+static uint64_t held_sum(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/*
+ * The end of the run of spans from i on that are all claimed or all free. The kernel names some lock
+ * of a range, not the first: what is before it is asked for again. 0: it cannot be told.
+ */
+static size_t claims_run(const struct store_layer *layer, size_t i, bool *ret_claimed)
+{
+	for (size_t end = layer->present.count;;) {
+		struct flock lock = {
+			.l_type = F_WRLCK,
+			.l_whence = SEEK_SET,
+			.l_start = (off_t)(PRESENT_LOCK_SPAN + i),
+			.l_len = (off_t)(end - i),
+		};
+		if (fcntl(layer->present.fd, F_OFD_GETLK, &lock) < 0)
+			return 0;
+		*ret_claimed = lock.l_type != F_UNLCK && lock.l_start <= (off_t)(PRESENT_LOCK_SPAN + i);
+		if (*ret_claimed && lock.l_len != 0)
+			return (size_t)u64_min(end, (uint64_t)(lock.l_start + lock.l_len) - PRESENT_LOCK_SPAN);
+		if (*ret_claimed || lock.l_type == F_UNLCK)
+			return end;
+		end = (size_t)lock.l_start - PRESENT_LOCK_SPAN;
+	}
+}
+
+/* What absent spans count that somebody has claimed, and may have counted; UINT64_MAX: unknown. */
+static uint64_t layer_claimed_bytes(const struct store_layer *layer)
+{
+	uint64_t bytes = 0;
+	size_t count = layer->present.count;
+	for (size_t i = 0, end; i < count; i = end) {
+		bool claimed;
+		end = claims_run(layer, i, &claimed);
+		if (end == 0)
+			return UINT64_MAX;
+		for (; claimed && i < end; i++) {
+			struct span span;
+			seek_get(layer->seek, i, &span);
+			if (!(store_layer_state(layer, i) & SPAN_PRESENT))
+				bytes += span_charge(&span);
+		}
+	}
+	return bytes;
+}
+
 static int evict_count(struct eviction *e, struct store_layer *layer)
 {
+	/* Claims first: what is filled between is then counted twice rather than not at all. */
+	uint64_t held = layer_claimed_bytes(layer);
 	for (size_t i = 0; i < layer->present.count; i++) {
 		uint64_t charge;
 		int age = span_age(e, layer, i, &charge);
-		if (age >= 0)
-			e->ages[age] += charge;
+		if (age < 0)
+			continue;
+		e->ages[age] += charge;
+		held = held_sum(held, charge);
 	}
+	e->held = held_sum(e->held, held);
 	return 0;
+}
+
+/*
+ * Takes back what processes had counted that were killed before they marked
+ * it: else each would make the budget smaller for ever. `used` is the counter
+ * before anything was looked at. Whatever may still become of somebody's work
+ * is left in.
+ */
+static void evict_settle(struct eviction *e, uint64_t used)
+{
+	/* What somebody takes out meanwhile is no longer held, and not lost either: the next time. */
+	if (used <= e->held || store_usage_bytes(e->store) < used)
+		return;
+	store_usage_sub(e->store, used - e->held);
+	e->need -= u64_min(e->need, used - e->held);
 }
 
 /* Whether the span goes; takes its share of the bucket at the cut. */
@@ -253,10 +323,12 @@ static int evict_layer(void *data, int dirfd, const char *name, struct err *err)
 	(void)dirfd;
 	(void)err;
 	/* What is damaged is fsck's business, or of whoever opens it. */
-	if (!store_entry_parse(name, &digest) || pinned_has_layer(&e->pinned, &digest) ||
-	    layer_load(e->store, name, &layer, NULL) < 0)
+	if (!store_entry_parse(name, &digest) || layer_load(e->store, name, &layer, NULL) < 0)
 		return 0;
-	return e->visit(e, layer);
+	if (!pinned_has_layer(&e->pinned, &digest))
+		return e->visit(e, layer);
+	e->held = held_sum(e->held, layer_bytes(layer));
+	return 0;
 }
 
 static void evict_choose(struct eviction *e)
@@ -272,15 +344,23 @@ static void evict_choose(struct eviction *e)
 	}
 }
 
-static int evict_walk(struct eviction *e, struct err *err)
+static int evict_walk(struct eviction *e, uint64_t used, struct err *err)
 {
 	struct store *store = e->store;
+	struct store_work work;
 	int r = pinned_read(store, &e->pinned, err);
+	/* In this order: a layer that is published between is counted twice rather than not at all. */
+	if (r == 0)
+		r = store_count_work(store, &work, err);
 	e->visit = evict_count;
 	if (r == 0)
 		r = store_each(store->dirs[STORE_DIR_LAYERS], evict_layer, e, err);
 	if (r < 0)
 		return r;
+	e->held = held_sum(e->held, work.bytes_max);
+	evict_settle(e, used);
+	if (e->need == 0)
+		return 0;
 	evict_choose(e);
 	e->visit = evict_drop;
 	r = store_each(store->dirs[STORE_DIR_LAYERS], evict_layer, e, err);
@@ -289,15 +369,16 @@ static int evict_walk(struct eviction *e, struct err *err)
 	return e->r < 0 ? err_set(err, e->r, "free bytes of the store %s", store->path) : 0;
 }
 
-static int evict_locked(struct store *store, uint64_t need, uint64_t *ret_freed, struct err *err)
+static int evict_locked(struct store *store, uint64_t used, uint64_t target, uint64_t *ret_freed,
+			struct err *err)
 {
 	AUTO_FREE struct eviction *e = calloc(1, sizeof(*e));
 	if (!e)
 		return err_set(err, -ENOMEM, "evict from the store %s", store->path);
 	e->store = store;
 	e->now = (uint32_t)(store_now_sec() - PRESENT_EPOCH);
-	e->need = need;
-	int r = evict_walk(e, err);
+	e->need = used - target;
+	int r = evict_walk(e, used, err);
 	pinned_finish(&e->pinned);
 	if (r == 0)
 		*ret_freed = e->freed;
@@ -314,7 +395,7 @@ int store_evict(struct store *store, uint64_t target, uint64_t *ret_freed, struc
 		return err_set(err, r, "lock %s/usage", store->path);
 	uint64_t used = store_usage_bytes(store);
 	if (r == 0 && used > target) {
-		r = evict_locked(store, used - target, &freed, err);
+		r = evict_locked(store, used, target, &freed, err);
 		if (r < 0)
 			return r;
 	}

@@ -167,8 +167,8 @@ static int new_finish_present(struct store_layer_new *n, const struct seek *seek
 		atomic_init(&p.state[i], word);
 		atomic_init(&p.used[i], now);
 	}
-	(void)store_usage_add(n->store, used);
-	store_usage_sub(n->store, n->counted);
+	/* In one step: an eviction that settles the counter must not see both. */
+	(void)store_usage_add(n->store, used - n->counted);
 	n->counted = used;
 	if (ftruncate(n->data_fd, (off_t)end) < 0 ||
 	    ftruncate(n->data_fd, (off_t)seek_out_size(seek)) < 0)

@@ -497,6 +497,51 @@ static void limit_files(rlim_t bytes)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
+static uint64_t layers_held(struct store *store)
+{
+	struct err err = {0};
+	uint64_t bytes = 0;
+	assert_ok(store_count_layers(store, &bytes, &err), &err);
+	return bytes;
+}
+
+/* What a process had counted that was killed is taken back, and what somebody is filling is not. */
+static void test_eviction_settles(void **state)
+{
+	struct err err = {0};
+	enum { BIG = 64 << 10 };
+	struct store *store = place_open(*state, 10 * BIG);
+	struct seek *seek = layer_seek(SEED, SPANS, BIG, 0, SEEK_SUM_OUT);
+	layer_publish(store, SEED, seek, 0);
+	struct store_layer *layer = layer_open(store, SEED);
+	struct store_layer *other = layer_open(store, SEED);
+	for (size_t i = 0; i < 8; i++)
+		assert_ok(layer_fill(layer, SEED, i, &err), &err);
+	(void)store_usage_add(store, 100 * BIG);
+	assert_ok(layer_fill(layer, SEED, 8, &err), &err);
+	assert_int_equal(layers_held(store), 9 * BIG);
+	assert_int_equal(store_counted(store), 9 * BIG);
+
+	/* Two are being filled, and one was. */
+	assert_int_equal(store_layer_claim(layer, 12, 13), 0);
+	assert_int_equal(store_layer_claim(other, 14, 15), 0);
+	(void)store_usage_add(store, 3 * BIG);
+	uint64_t freed;
+	assert_ok(store_evict(store, 10 * BIG, &freed, &err), &err);
+	assert_int_equal(store_counted(store), 10 * BIG);
+	assert_int_equal(freed, BIG);
+	assert_int_equal(layers_held(store), 8 * BIG);
+	store_layer_release(layer, 12, 13);
+	store_layer_release(other, 14, 15);
+	assert_ok(store_evict(store, 9 * BIG, &freed, &err), &err);
+	assert_int_equal(freed, 0);
+	assert_int_equal(store_counted(store), 8 * BIG);
+	store_layer_close(other);
+	store_layer_close(layer);
+	seek_destroy(seek);
+	store_close(store);
+}
+
 /* What the disk does not take is there for one use, and of no use to other processes. */
 static void test_windows_disk_full(void **state)
 {
@@ -711,6 +756,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_check_whole, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_check_whole_padded, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_windows, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_eviction_settles, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_windows_disk_full, place_setup, place_teardown),
 		cmocka_unit_test(test_spares_limit),
 		cmocka_unit_test_setup_teardown(test_new_refusals, place_setup, place_teardown),
