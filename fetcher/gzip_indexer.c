@@ -69,7 +69,10 @@ static int gzip_create(struct index_cut *cut, void **ret_state)
 	g->cut = cut;
 	g->zstd = ZSTD_createCCtx();
 	g->z_ready = inflateInit2(&g->z, -MAX_WBITS) == Z_OK;
-	if (!g->zstd || !g->z_ready) {
+	/* A window may be the only thing that is damaged: its checksum tells. */
+	if (!g->zstd || !g->z_ready ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(g->zstd, ZSTD_c_compressionLevel, WINDOW_LEVEL)) ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(g->zstd, ZSTD_c_checksumFlag, 1))) {
 		gzip_destroy(g);
 		return -ENOMEM;
 	}
@@ -127,8 +130,7 @@ static int checkpoint(struct gzip_index *g, struct err *err)
 		return 0;
 	memmove(dict + SEEK_WINDOW_BYTES - len, dict, len);
 	memset(dict, 0, SEEK_WINDOW_BYTES - len);
-	size_t n = ZSTD_compressCCtx(g->zstd, g->window, sizeof(g->window), dict, SEEK_WINDOW_BYTES,
-				     WINDOW_LEVEL);
+	size_t n = ZSTD_compress2(g->zstd, g->window, sizeof(g->window), dict, SEEK_WINDOW_BYTES);
 	if (ZSTD_isError(n))
 		return err_say(err, -EIO, "pack a window: %s", ZSTD_getErrorName(n));
 	g->window_len = n;

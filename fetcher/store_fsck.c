@@ -143,6 +143,26 @@ static void fsck_span(struct fsck *f, struct store_layer *layer, int lock_fd, si
 		    dropped, "dropped, to be fetched again");
 }
 
+/* One that cannot be fetched again takes its layer with it. False: the layer is gone. */
+static bool fsck_window(struct fsck *f, struct store_layer *layer, size_t i)
+{
+	int r = layer_check_window(layer, i);
+	if (r == 0)
+		return true;
+	char what[DIGEST_STR_MAX + 64];
+	bool lost = digest_is_none(&layer->info.windows_digest);
+	struct err why = {0};
+	(void)err_say(&why, r, "the window of span %zu does not unpack", i);
+	(void)snprintf(what, sizeof(what), "layers/%s", f->entry);
+	if (f->options->repair && lost)
+		(void)layer_put_aside(layer, &why);
+	else if (f->options->repair)
+		store_layer_drop_window(layer, i);
+	fsck_report(f, what, err_text(&why), 0, lost ? "put aside, to be made again"
+						     : "dropped, to be fetched again");
+	return !lost;
+}
+
 /* tree.erofs, if there is one: 0, -EBADMSG or what reading it gave. */
 static int fsck_tree(const struct fsck *f, int dirfd, struct err *err)
 {
@@ -175,8 +195,11 @@ static int fsck_layer_content(struct fsck *f, struct store_layer *layer, struct 
 	AUTO_CLOSE int lock_fd = layer_lock_fd(layer);
 	if (lock_fd < 0)
 		return err_set(err, lock_fd, "open present of layers/%s", f->entry);
-	for (size_t i = 0; f->options->deep && i < layer->present.count; i++)
+	for (size_t i = 0; f->options->deep && i < layer->present.count; i++) {
 		fsck_span(f, layer, lock_fd, i);
+		if (!fsck_window(f, layer, i))
+			return 0;
+	}
 	int r = fsck_layer_tree(f, layer, err);
 	return r < 0 ? r : store_each(layer->dirfd, fsck_layer_file, f, err);
 }

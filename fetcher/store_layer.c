@@ -338,10 +338,29 @@ int store_layer_window(struct store_layer *layer, size_t i, void *ret, struct er
 	size_t n = ZSTD_decompress(ret, SEEK_WINDOW_BYTES, packed, len);
 	if (n == SEEK_WINDOW_BYTES)
 		return 0;
-	if (digest_is_none(&layer->info.windows_digest))
-		return err_say(err, -EBADMSG, "the window of span %zu in the store is damaged", i);
-	store_layer_drop_window(layer, i);
-	return err_say(err, -EAGAIN, "the window of span %zu was damaged", i);
+	if (!digest_is_none(&layer->info.windows_digest)) {
+		store_layer_drop_window(layer, i);
+		return err_say(err, -EAGAIN, "the window of span %zu was damaged", i);
+	}
+	(void)err_say(err, -EBADMSG,
+		      "the window of span %zu in the store is damaged: the next mount makes the layer anew", i);
+	return layer_put_aside(layer, err);
+}
+
+int layer_check_window(const struct store_layer *layer, size_t i)
+{
+	struct span span;
+	seek_get(layer->seek, i, &span);
+	if (span.win_len == 0 || !(store_layer_state(layer, i) & SPAN_WINDOW))
+		return 0;
+	AUTO_FREE char *packed = malloc(span.win_len + SEEK_WINDOW_BYTES);
+	if (!packed)
+		return -ENOMEM;
+	ssize_t got = file_pread(layer->windows_fd, packed, span.win_len, span.win_off);
+	if (got < 0)
+		return (int)got;
+	size_t n = ZSTD_decompress(packed + span.win_len, SEEK_WINDOW_BYTES, packed, (size_t)got);
+	return n == SEEK_WINDOW_BYTES ? 0 : -EBADMSG;
 }
 
 void store_layer_drop_window(struct store_layer *layer, size_t i)

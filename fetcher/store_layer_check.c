@@ -53,6 +53,18 @@ int store_layer_quarantine(struct store *store, const struct digest *digest, con
 	return r;
 }
 
+int layer_put_aside(struct store_layer *layer, const struct err *why)
+{
+	char name[DIGEST_STR_MAX];
+	struct stat mine, named;
+	store_entry_name(&layer->digest, name);
+	if (fstat(layer->dirfd, &mine) == 0 &&
+	    fstatat(layer->store->dirs[STORE_DIR_LAYERS], name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    mine.st_dev == named.st_dev && mine.st_ino == named.st_ino)
+		(void)store_layer_quarantine(layer->store, &layer->digest, err_text(why), NULL);
+	return why->code;
+}
+
 /*
  * SOCI counts the bytes of a tar up to its end marker, where writers fill up
  * their last record with zeros: so the digest may be that of the device with

@@ -115,6 +115,16 @@ uint64_t layer_bytes(const struct store_layer *layer);
 /* Compares span i with its SHA-256 from `data`. 0, -EBADMSG, -ENOTSUP (no sum of the output), … */
 int layer_check_span(const struct store_layer *layer, size_t i);
 
+/* Whether the window of span i, if there is one, unpacks: 0, -EBADMSG, -ENOMEM, -errno. */
+int layer_check_window(const struct store_layer *layer, size_t i);
+
+/*
+ * Puts a layer that cannot be healed in quarantine, for the reason in why, so that it is made anew;
+ * who has it open goes on with what is left. Another layer that has its name by now stays. Returns
+ * why's code.
+ */
+int layer_put_aside(struct store_layer *layer, const struct err *why);
+
 /* store_layer_read() that does not stamp the spans as used. */
 ssize_t layer_read_quiet(struct store_layer *layer, void *data, size_t len, uint64_t off);
 

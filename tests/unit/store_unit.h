@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "fetcher/store.h"
-#include "fetcher/store_layer.h"
+#include "fetcher/store_layer_priv.h"
 #include "tests/unit/unit.h"
 
 struct place {
@@ -205,4 +205,39 @@ static inline void store_damage(struct store *store, const char *dir, const char
 	assert_true(fd >= 0);
 	assert_int_equal(file_pwrite(fd, data, n, off), 0);
 	(void)close(fd);
+}
+
+/* Makes a layer's `present` one of another boot. */
+static inline void other_boot(struct store *store, uint64_t seed)
+{
+	char name[DIGEST_STR_MAX];
+	const struct digest digest = layer_digest(seed);
+	store_damage(store, "layers", store_entry_name(&digest, name), "present",
+		     offsetof(struct present_header, boot), "an earlier boot", 15);
+}
+
+/* Two deflate spans; the second one's window is `packed`, n bytes at 100 of the windows. */
+static inline struct seek *window_seek(uint64_t seed, size_t n)
+{
+	struct err err = {0};
+	struct seek_builder *builder = NULL;
+	struct seek *seek = NULL;
+	struct span span = {.in_len = 5000, .out_len = 70000, .codec = SEEK_DEFLATE,
+			    .sum = SEEK_SUM_OUT};
+	assert_ok(seek_builder_create(&builder), &err);
+	assert_ok(seek_builder_add(builder, &span, &err), &err);
+	span.in_off = 5000;
+	span.out_off = 70000;
+	span.win_off = 100;
+	span.win_len = (uint32_t)n;
+	assert_ok(seek_builder_add(builder, &span, &err), &err);
+	const struct seek_totals totals = {
+		.layer = layer_digest(seed),
+		.in_size = 10000,
+		.out_size = 140000,
+		.windows_size = 100 + n,
+	};
+	assert_ok(seek_builder_finish(builder, &totals, &seek, &err), &err);
+	seek_builder_destroy(builder);
+	return seek;
 }

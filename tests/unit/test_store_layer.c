@@ -3,11 +3,7 @@
 
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
-
-#include <zstd.h>
 
 #include "base/clock.h"
 #include "fetcher/store_layer_priv.h"
@@ -209,15 +205,6 @@ static void test_new_stops_at_budget(void **state)
 	store_close(store);
 }
 
-/* Makes a layer's `present` one of another boot. */
-static void other_boot(struct store *store, uint64_t seed)
-{
-	char name[DIGEST_STR_MAX];
-	const struct digest digest = layer_digest(seed);
-	store_damage(store, "layers", store_entry_name(&digest, name), "present",
-		     offsetof(struct present_header, boot), "an earlier boot", 15);
-}
-
 static void test_other_boot(void **state)
 {
 	struct err err = {0};
@@ -395,108 +382,6 @@ static void test_check_whole_padded(void **state)
 	store_close(store);
 }
 
-/* Two deflate spans; the second one's window is `packed`, n bytes at 100 of the windows. */
-static struct seek *window_seek(size_t n)
-{
-	struct err err = {0};
-	struct seek_builder *builder = NULL;
-	struct seek *seek = NULL;
-	struct span span = {.in_len = 5000, .out_len = 70000, .codec = SEEK_DEFLATE,
-			    .sum = SEEK_SUM_OUT};
-	assert_ok(seek_builder_create(&builder), &err);
-	assert_ok(seek_builder_add(builder, &span, &err), &err);
-	span.in_off = 5000;
-	span.out_off = 70000;
-	span.win_off = 100;
-	span.win_len = (uint32_t)n;
-	assert_ok(seek_builder_add(builder, &span, &err), &err);
-	const struct seek_totals totals = {
-		.layer = layer_digest(SEED),
-		.in_size = 10000,
-		.out_size = 140000,
-		.windows_size = 100 + n,
-	};
-	assert_ok(seek_builder_finish(builder, &totals, &seek, &err), &err);
-	seek_builder_destroy(builder);
-	return seek;
-}
-
-static void window_publish(struct store *store, const struct seek *seek, const void *windows,
-			   size_t n, struct digest from)
-{
-	struct err err = {0};
-	struct store_layer_new *new = NULL;
-	const struct digest digest = layer_digest(SEED);
-	const struct store_layer_info info = {.index = LAYER_INDEX_SLUICE, .windows_digest = from,
-					      .windows_size = seek_windows_size(seek)};
-	assert_ok(store_layer_new_create(store, &digest, &new, &err), &err);
-	if (n > 0)
-		assert_ok(store_layer_new_windows(new, windows, n, &err), &err);
-	assert_ok(store_layer_new_finish(new, seek, &info, &err), &err);
-	store_layer_new_destroy(new);
-}
-
-static void test_windows(void **state)
-{
-	struct err err = {0};
-	struct store *store = place_open(*state, BUDGET);
-	static uint8_t want[SEEK_WINDOW_BYTES], got[SEEK_WINDOW_BYTES];
-	char blob[100 + ZSTD_COMPRESSBOUND(SEEK_WINDOW_BYTES)] = {0};
-	device_bytes(SEED, 0, want, sizeof(want));
-	size_t n = ZSTD_compress(blob + 100, sizeof(blob) - 100, want, sizeof(want), 3);
-	assert_false(ZSTD_isError(n));
-	struct seek *seek = window_seek(n);
-	const struct digest from = layer_digest(99);
-
-	window_publish(store, seek, NULL, 0, from);
-	struct store_layer *layer = layer_open(store, SEED);
-	assert_true(digest_equal(&store_layer_info(layer)->windows_digest, &from));
-	assert_err(store_layer_window(layer, 0, got, &err), -EINVAL, &err, "span 0 has no window");
-	assert_err(store_layer_window(layer, 1, got, &err), -EAGAIN, &err, "not here yet");
-	assert_err(store_layer_fill_windows(layer, 0, 2, 101, blob + 101, n - 1, &err), -EINVAL,
-		   &err, "not in the bytes given");
-	assert_err(store_layer_fill_windows(layer, 0, 3, 0, blob, 100 + n, &err), -EINVAL, &err,
-		   "out of range");
-	assert_ok(store_layer_fill_windows(layer, 0, 2, 0, blob, 100 + n, &err), &err);
-	assert_ok(store_layer_window(layer, 1, got, &err), &err);
-	assert_memory_equal(got, want, sizeof(want));
-	/* A damaged one is fetched again. */
-	char name[DIGEST_STR_MAX];
-	store_damage(store, "layers", store_entry_name(seek_layer(seek), name), "windows", 100,
-		     "\0\0\0\0", 4);
-	assert_err(store_layer_window(layer, 1, got, &err), -EAGAIN, &err, "was damaged");
-	assert_err(store_layer_window(layer, 1, got, &err), -EAGAIN, &err, "not here yet");
-	assert_ok(store_layer_fill_windows(layer, 1, 2, 100, blob + 100, n, &err), &err);
-	assert_ok(store_layer_window(layer, 1, got, &err), &err);
-	store_layer_close(layer);
-	/* What was fetched before another boot may be lost. */
-	other_boot(store, SEED);
-	layer = layer_open(store, SEED);
-	assert_int_equal(store_layer_window(layer, 1, got, &err), -EAGAIN);
-	store_layer_close(layer);
-
-	/* Published with its windows, it keeps them. */
-	assert_ok(store_layer_quarantine(store, seek_layer(seek), "test", &err), &err);
-	window_publish(store, seek, blob, 100 + n, (struct digest){0});
-	other_boot(store, SEED);
-	layer = layer_open(store, SEED);
-	assert_ok(store_layer_window(layer, 1, got, &err), &err);
-	assert_memory_equal(got, want, sizeof(want));
-	store_layer_close(layer);
-	seek_destroy(seek);
-	store_close(store);
-}
-
-/* No file of this process grows beyond so many bytes; a write that would is refused. */
-static void limit_files(rlim_t bytes)
-{
-	struct rlimit limit;
-	(void)signal(SIGXFSZ, bytes == RLIM_INFINITY ? SIG_DFL : SIG_IGN);
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
-	limit.rlim_cur = u64_min(bytes, limit.rlim_max);
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
 static uint64_t layers_held(struct store *store)
 {
 	struct err err = {0};
@@ -542,70 +427,12 @@ static void test_eviction_settles(void **state)
 	store_close(store);
 }
 
-/* What the disk does not take is there for one use, and of no use to other processes. */
-static void test_windows_disk_full(void **state)
-{
-	struct err err = {0};
-	struct store *store = place_open(*state, BUDGET);
-	static char want[SEEK_WINDOW_BYTES], got[SEEK_WINDOW_BYTES];
-	char blob[100 + ZSTD_COMPRESSBOUND(SEEK_WINDOW_BYTES)] = {0};
-	device_bytes(SEED, 0, want, sizeof(want));
-	size_t n = ZSTD_compress(blob + 100, sizeof(blob) - 100, want, sizeof(want), 3);
-	struct seek *seek = window_seek(n);
-	window_publish(store, seek, NULL, 0, layer_digest(99));
-	struct store_layer *layer = layer_open(store, SEED);
-	struct store_layer *other = layer_open(store, SEED);
-	limit_files(1);
-	int r = store_layer_fill_windows(layer, 1, 2, 100, blob + 100, n, &err);
-	limit_files(RLIM_INFINITY);
-	assert_ok(r, &err);
-	assert_int_equal(store_layer_state(layer, 1) & SPAN_WINDOW, 0);
-	assert_err(store_layer_window(other, 1, got, &err), -EAGAIN, &err, "not here yet");
-	assert_ok(store_layer_window(layer, 1, got, &err), &err);
-	assert_memory_equal(got, want, sizeof(want));
-	assert_err(store_layer_window(layer, 1, got, &err), -EAGAIN, &err, "not here yet");
-	/* One that nobody came for goes with the layer. */
-	limit_files(1);
-	r = store_layer_fill_windows(layer, 1, 2, 100, blob + 100, n, &err);
-	limit_files(RLIM_INFINITY);
-	assert_ok(r, &err);
-	store_layer_close(other);
-	store_layer_close(layer);
-	seek_destroy(seek);
-	store_close(store);
-}
-
-/* Never more than the limit: the oldest go. */
-static void test_spares_limit(void **state)
-{
-	enum { LEN = SPARES_BYTES_MAX / 4 };
-	struct spares spares;
-	size_t len = 0;
-	(void)state;
-	spares_init(&spares);
-	char *bytes = calloc(1, LEN);
-	assert_non_null(bytes);
-	for (size_t i = 0; i < 6; i++) {
-		bytes[0] = (char)i;
-		assert_int_equal(spares_put(&spares, i, bytes, LEN), 0);
-	}
-	assert_true(spares.bytes <= SPARES_BYTES_MAX);
-	assert_null(spares_take(&spares, 1, &len));
-	char *taken = spares_take(&spares, 2, &len);
-	assert_non_null(taken);
-	assert_int_equal(len, LEN);
-	assert_int_equal(taken[0], 2);
-	free(taken);
-	free(bytes);
-	spares_finish(&spares);
-}
-
 static void test_new_refusals(void **state)
 {
 	struct err err = {0};
 	struct store *store = place_open(*state, BUDGET);
 	struct seek *seek = layer_seek(SEED, SPANS, SPAN, 0, SEEK_SUM_OUT);
-	struct seek *needs = window_seek(50);
+	struct seek *needs = window_seek(SEED, 50);
 	const struct store_layer_info info = {.index = LAYER_INDEX_LOCAL};
 	const struct digest digest = layer_digest(SEED);
 	const struct digest other = layer_digest(SEED + 1);
@@ -755,10 +582,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_damaged_is_put_aside, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_check_whole, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_check_whole_padded, place_setup, place_teardown),
-		cmocka_unit_test_setup_teardown(test_windows, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_eviction_settles, place_setup, place_teardown),
-		cmocka_unit_test_setup_teardown(test_windows_disk_full, place_setup, place_teardown),
-		cmocka_unit_test(test_spares_limit),
 		cmocka_unit_test_setup_teardown(test_new_refusals, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_tree, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_evict_order, place_setup, place_teardown),
