@@ -13,8 +13,10 @@
 #include "fs/server.h"
 
 enum {
-	SERVER_LATE_MAX = 32, /* timed-out reads that are remembered … */
+	SERVER_LATE_MAX = 32, /* reads that failed late are remembered … */
 	SERVER_LATE_MS = 250, /* … for so long */
+	SERVER_WAITED_MS = 1000, /* a read that fails after so long has failed late */
+	SERVER_LATE_AGAIN = 3, /* times that the kernel asks again: FUSE's page, EROFS's, and that one's */
 };
 
 /* A read that timed out a moment ago. */
@@ -22,6 +24,7 @@ struct late_read {
 	pid_t tid;
 	uint64_t ino, off, len;
 	deadline_t until; /* 0: none */
+	unsigned int left; /* times that it may be asked for again */
 };
 
 struct server {

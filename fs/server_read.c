@@ -34,6 +34,7 @@ struct read_request {
 	struct server *server;
 	fuse_req_t req; /* until ended */
 	pid_t tid;	/* of the reader, as /proc knows it; 0: unknown */
+	deadline_t late; /* a failure after this is one that the reader has waited for */
 	bool direct;	/* past the page cache */
 	uint64_t ino;
 	uint64_t off;	/* of the file */
@@ -100,8 +101,9 @@ static void unpark(struct read_request *rq)
 
 /*
  * When read-ahead fails, the kernel asks once more on behalf of the reader, for
- * the page it wants. That must not cost the reader a second timeout. A reader
- * that asks again by itself is not meant, so each failure counts once.
+ * the page it wants, and EROFS above it does so, too. That must not cost the
+ * reader a second timeout. A reader that asks again by itself, later, is not
+ * meant: each failure counts so often only, and not for long.
  */
 static void late_note(const struct read_request *rq)
 {
@@ -111,7 +113,7 @@ static void late_note(const struct read_request *rq)
 	(void)pthread_mutex_lock(&server->lock);
 	server->late[server->n_late++ % SERVER_LATE_MAX] = (struct late_read){
 		.tid = rq->tid, .ino = rq->ino, .off = rq->off, .len = rq->len,
-		.until = deadline_in_ms(SERVER_LATE_MS)};
+		.until = deadline_in_ms(SERVER_LATE_MS), .left = SERVER_LATE_AGAIN};
 	(void)pthread_mutex_unlock(&server->lock);
 }
 
@@ -126,7 +128,8 @@ static bool late_again(const struct read_request *rq)
 		    rq->off < late->off || rq->off - late->off >= late->len)
 			continue;
 		again = !deadline_passed(late->until);
-		late->until = 0;
+		if (!again || --late->left == 0)
+			late->until = 0;
 	}
 	(void)pthread_mutex_unlock(&server->lock);
 	return again;
@@ -154,7 +157,7 @@ static void request_end(struct read_request *rq, enum request_end how, const str
 		(void)fuse_reply_err(rq->req, EINTR);
 	} else {
 		note_result(server, rq->ino, rq->result, err);
-		if (rq->result == -ETIMEDOUT)
+		if (rq->result < 0 && deadline_passed(rq->late))
 			late_note(rq);
 		if (rq->result == 0)
 			reply_data(server, rq->req, rq->data, rq->len);
@@ -246,6 +249,7 @@ deadline_t server_read_look(struct server *server)
 static int request_park(struct read_request *rq)
 {
 	struct server *server = rq->server;
+	rq->late = deadline_in_ms(u64_min(SERVER_WAITED_MS, server->config.read_timeout_ms));
 	fuse_req_interrupt_func(rq->req, request_interrupt, rq);
 	(void)pthread_mutex_lock(&server->lock);
 	int r = server->parked_bytes + rq->len > SERVER_PARKED_MAX ? -ENOMEM : 0;

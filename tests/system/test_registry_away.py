@@ -62,7 +62,7 @@ def back(own_registry, how):
 
 
 @pytest.mark.parametrize("how, kind", (("stopped", "fuse"), ("stalled", "fuse"),
-                                       ("stopped", "auto")))
+                                       ("stopped", "auto"), ("stalled", "auto")))
 def test_local_reads_rest_fails_then_heals(another_sluice, own_registry, image, how, kind):
     mounted = another_sluice.mount(image, f"--fs={kind}", "--read-timeout", f"{READ_SECONDS}s")
     big, near, far = mounted / "data/big", 0, BIG - 8192
