@@ -256,6 +256,8 @@ static int range_from(struct reader *rd, struct server *server, unsigned int tri
 		      deadline_t deadline, struct err *err)
 {
 	struct patience patience = {.retry = retry_plan(tries, deadline)};
+	/* Somebody is in the middle of a file: a registry that restarts is waited for. */
+	patience.retry.waits = tries == RETRY_ATTEMPTS_MAX;
 	for (;;) {
 		AUTO_FREE char *url = blob_url(rd->reg, rd->blob, server);
 		AUTO_FINISH(http_response) struct http_response resp = {0};

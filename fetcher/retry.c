@@ -66,7 +66,7 @@ bool retry_wait(struct retry *retry, struct http_engine *engine, int r,
 	retry->failures++;
 	if (retry->failures >= retry->max)
 		return false;
-	if (retry_unreachable(r) && retry->failures >= RETRY_CONNECT_MAX)
+	if (retry_unreachable(r) && !retry->waits && retry->failures >= RETRY_CONNECT_MAX)
 		return false;
 	uint64_t ms = retry_pause_ms(retry->failures);
 	if (deadline_left_ms(retry->deadline, UINT64_MAX) <= ms)

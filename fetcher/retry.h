@@ -17,7 +17,7 @@
 
 enum {
 	RETRY_ATTEMPTS_MAX = 10,     /* tries of one request: about half a minute of pauses */
-	RETRY_CONNECT_MAX = 3,	     /* tries where nobody answers at all */
+	RETRY_CONNECT_MAX = 3,	     /* tries where nobody answers at all, unless the plan waits */
 	RETRY_FIRST_MS = 100,
 	RETRY_LONGEST_MS = 8000,
 };
@@ -26,6 +26,7 @@ struct retry {
 	deadline_t deadline;
 	unsigned int max;      /* tries, 1 … RETRY_ATTEMPTS_MAX */
 	unsigned int failures; /* so far */
+	bool waits;	       /* a host where nobody answers may come back, too */
 };
 
 /* A plan of at most max tries (0: RETRY_ATTEMPTS_MAX) until the deadline. */

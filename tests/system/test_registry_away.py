@@ -95,6 +95,22 @@ def test_local_reads_rest_fails_then_heals(another_sluice, own_registry, image, 
     assert whole == hashlib.sha256(expected(0, BIG)).hexdigest()
 
 
+def test_restart_within_the_deadline_goes_unnoticed(another_sluice, own_registry, image):
+    """Nobody listens for a while: a read waits for that, as it does for a registry that stalls."""
+    mounted = another_sluice.mount(image, "--read-timeout", "20s")
+    big, far = mounted / "data/big", BIG - 8192
+    own_registry.stop()
+    reader = run.subprocess.Popen(["dd", f"if={big}", "bs=4096", f"skip={far // 4096}", "count=1",
+                                   "status=none"], stdout=run.subprocess.PIPE)
+    try:
+        time.sleep(2)
+        assert reader.poll() is None
+    finally:
+        own_registry.daemon.start()
+    got, _ = reader.communicate(timeout=20)
+    assert reader.returncode == 0 and got == expected(far)
+
+
 def test_killed_reader_goes(another_sluice, own_registry, image):
     """A reader that waits for a stalled registry can be killed at once."""
     mounted = another_sluice.mount(image)
