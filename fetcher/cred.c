@@ -246,6 +246,16 @@ static int file_get(struct creds *creds, const char *path, const char *host,
 	return helper_get(creds, helper, host, refresh, ret, err);
 }
 
+/* What is missing is not the image: nobody who asked a registry must take it for that. */
+static int creds_missing(int r, struct err *err)
+{
+	if (r != -ENOENT)
+		return r;
+	if (err)
+		err->code = -ENOKEY;
+	return -ENOKEY;
+}
+
 int creds_get(struct creds *creds, const char *registry_host, const char *repository, bool refresh,
 	      struct cred *ret, struct err *err)
 {
@@ -259,13 +269,13 @@ int creds_get(struct creds *creds, const char *registry_host, const char *reposi
 	} else if (creds->auth_file) {
 		r = file_get(creds, creds->auth_file, registry_host, repository, refresh, &cred, err);
 		if (r < 0)
-			return r;
+			return creds_missing(r, err);
 	} else {
 		for (char **file = creds->default_files; file && *file; file++) {
 			r = file_get(creds, *file, registry_host, repository, refresh, &cred, err);
 			/* A file that is not there, or whose directory is not, is no error here. */
 			if (r < 0 && (r != -ENOENT || access(*file, F_OK) == 0))
-				return r;
+				return creds_missing(r, err);
 			if (!cred_is_anonymous(&cred))
 				break;
 		}

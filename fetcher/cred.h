@@ -81,7 +81,7 @@ DEFINE_CLEANUP(creds, creds_destroy);
  * refresh asks again, for when the registry has turned them down. May block
  * for as long as a helper may run.
  * -EINVAL: a file that is not what it should be, or an unknown answer;
- * -ENOENT: the explicit file or a helper is missing; -EACCES, -EIO: a helper
+ * -ENOKEY: the explicit file or a helper is missing; -EACCES, -EIO: a helper
  * that failed; -ETIMEDOUT: a helper that did not end.
  */
 int creds_get(struct creds *creds, const char *registry_host, const char *repository, bool refresh,

@@ -145,7 +145,7 @@ static void test_helper(void **state)
 	assert_null(strstr(err_text(&err), "my-secret"));
 	assert_err(creds_get(f->creds, "evil.io", "x", false, &cred, &err), -EINVAL, &err,
 		   "'../x' is not the name");
-	assert_err(creds_get(f->creds, "none.io", "x", false, &cred, &err), -ENOENT, &err,
+	assert_err(creds_get(f->creds, "none.io", "x", false, &cred, &err), -ENOKEY, &err,
 		   "docker-credential-missing in PATH");
 
 	AUTO_FINISH(buf) struct buf calls = buf_make(4096);
@@ -179,7 +179,7 @@ static void test_refused(void **state)
 	struct creds *creds = NULL;
 	struct creds_config config = {.auth_file = "/nonexistent/auth.json"};
 	assert_ok(creds_create(&config, &creds, &err), &err);
-	assert_err(creds_get(creds, "a.io", "x", false, &cred, &err), -ENOENT, &err, "/nonexistent");
+	assert_err(creds_get(creds, "a.io", "x", false, &cred, &err), -ENOKEY, &err, "/nonexistent");
 	creds_destroy(creds);
 }
 
