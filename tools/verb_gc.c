@@ -12,7 +12,7 @@
 #include "tools/text.h"
 #include "tools/verb.h"
 
-enum { GC_MIN_AGE_SEC = 3600 };
+enum { GC_MIN_AGE_MS = 3600000 };
 
 struct gc_state {
 	bool all, dry_run;
@@ -22,11 +22,12 @@ struct gc_state {
 static void gc_options(void *state, struct opt *table)
 {
 	struct gc_state *s = state;
+	s->min_age_ms = GC_MIN_AGE_MS;
 	table[0] = (struct opt){"all", 'a', OPT_FLAG, NULL,
 				"also images and layers that no mount uses", &s->all};
 	table[1] = (struct opt){"dry-run", 'n', OPT_FLAG, NULL, "only say what would go", &s->dry_run};
 	table[2] = (struct opt){"min-age", 0, OPT_DURATION, "TIME",
-				"spare unfinished work younger than this (default: 1h)",
+				"spare what is younger than this (default: 1h)",
 				&s->min_age_ms};
 }
 
@@ -131,7 +132,7 @@ static int gc_run(struct ctx *ctx, void *state, int argc, char **argv, struct er
 	struct store_gc_options options = {
 		.dry_run = s->dry_run,
 		.all = s->all,
-		.min_age_sec = s->min_age_ms ? s->min_age_ms / 1000 : GC_MIN_AGE_SEC,
+		.min_age_sec = s->min_age_ms / 1000,
 	};
 	(void)argc;
 	(void)argv;
@@ -166,9 +167,11 @@ const struct verb verb_gc = {
 	.summary = "remove what nothing needs from the store",
 	.teach = "Removes leftovers of interrupted work, of mounts whose processes died and of containers\n"
 		 "without a monitor, content that was put aside as wrong, layers of no image, and layer data\n"
-		 "past the budget; with --all also every image that is not mounted. What a mount uses stays,\n"
-		 "and what is missed later is fetched again.\n\n"
-		 "  sluice gc --all --dry-run",
+		 "past the budget; with --all also every image that is not mounted. What is younger than\n"
+		 "--min-age stays: another command may be about to use it. What a mount uses stays, too, and\n"
+		 "what is missed later is fetched again.\n\n"
+		 "  sluice gc --all --dry-run\n"
+		 "  sluice gc --all --min-age 0s      all that can be freed, now",
 	.options = gc_options,
 	.state_size = sizeof(struct gc_state),
 	.min_words = 0,

@@ -302,6 +302,15 @@ def mounts_or_refuses(sluice, image):
     return False
 
 
+def test_gc_of_any_age(sluice, layout):
+    """What was made just now may be about to be used, unless it is said that it is not."""
+    sluice("pull", f"oci:{layout.place}:latest")
+    sluice("gc", "--all")
+    assert list(sluice.store.glob("images/*")) and list(sluice.store.glob("layers/*"))
+    sluice("gc", "--all", "--min-age", "0s")
+    assert not list(sluice.store.glob("images/*")) + list(sluice.store.glob("layers/*"))
+
+
 class TestFullDisk:
     @pytest.mark.parametrize("limits", (
         [{"size": f"{kib}k"} for kib in range(4, 400, 12)],
