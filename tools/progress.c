@@ -4,12 +4,18 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/num.h"
 
-enum { PROGRESS_BAR = 30 };
+enum {
+	PROGRESS_BAR = 30,
+	PROGRESS_LINE_MAX = 160,
+	PROGRESS_ROWS = 24, /* of a terminal that does not tell its size */
+	PROGRESS_COLUMNS = 80,
+};
 
 struct progress_row {
 	const char *what; /* NULL: nothing happened yet */
@@ -26,29 +32,55 @@ struct progress {
 	struct progress_row rows[PROGRESS_LAYERS_MAX];
 };
 
-static void progress_draw_row(struct buf *out, size_t i, const struct progress_row *row)
+/* No line is wider than the terminal: one that wraps is two, and the next drawing would miss it. */
+static void progress_draw_row(struct buf *out, size_t i, const struct progress_row *row, int columns)
 {
+	char line[PROGRESS_LINE_MAX];
 	char bar[PROGRESS_BAR + 1];
 	char done[SIZE_TEXT_MAX], total[SIZE_TEXT_MAX];
 	size_t full = row->total ? (size_t)(u64_min(row->done, row->total) * PROGRESS_BAR / row->total) : 0;
 	memset(bar, '-', PROGRESS_BAR);
 	memset(bar, '#', full);
 	bar[PROGRESS_BAR] = '\0';
-	(void)buf_printf(out, "\r\033[Klayer %2zu  [%s]  %s of %s  %s\n", i + 1, bar,
-			 size_text(row->done, done), size_text(row->total, total),
-			 row->what ? row->what : "waiting");
+	(void)snprintf(line, sizeof(line), "layer %2zu  [%s]  %s of %s  %s", i + 1, bar,
+		       size_text(row->done, done), size_text(row->total, total),
+		       row->what ? row->what : "waiting");
+	(void)buf_printf(out, "\r\033[K%.*s\n", columns - 1, line);
+}
+
+static bool progress_is_done(const struct progress_row *row)
+{
+	return row->what && row->done >= row->total;
+}
+
+/* The first layers that there is room for: those that are done make way for those that are not. */
+static void progress_draw_rows(struct progress *p, struct buf *out, size_t room, int columns)
+{
+	size_t n = (size_t)u64_min(p->count, PROGRESS_LAYERS_MAX);
+	size_t hidden = n > room ? n - room : 0;
+	p->drawn = 0;
+	for (size_t i = 0; i < n && p->drawn < room; i++) {
+		if (hidden > 0 && progress_is_done(&p->rows[i])) {
+			hidden--;
+			continue;
+		}
+		progress_draw_row(out, i, &p->rows[i], columns);
+		p->drawn++;
+	}
 }
 
 /* One write, so that nothing else gets between the lines. Called with the lock held. */
 static void progress_draw(struct progress *p)
 {
 	AUTO_FINISH(buf) struct buf out = buf_make(64 << 10);
-	size_t n = (size_t)u64_min(p->count, PROGRESS_LAYERS_MAX);
+	struct winsize size = {0};
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_row < 2 || size.ws_col < 2)
+		size = (struct winsize){.ws_row = PROGRESS_ROWS, .ws_col = PROGRESS_COLUMNS};
 	if (p->drawn > 0)
 		(void)buf_printf(&out, "\033[%zuA", p->drawn);
-	for (size_t i = 0; i < n; i++)
-		progress_draw_row(&out, i, &p->rows[i]);
-	p->drawn = n;
+	/* The cursor's line is below the last. */
+	progress_draw_rows(p, &out, size.ws_row - 1U, size.ws_col);
+	(void)buf_printf(&out, "\033[J");
 	p->drawn_ns = clock_now_ns();
 	(void)file_write(STDERR_FILENO, buf_str(&out), out.len);
 }

@@ -39,7 +39,8 @@ static void print_overview(void)
 
 static void print_help(const struct verb *verb, const struct opt *own, const struct opt *common)
 {
-	(void)printf("Usage: sluice %s [OPTION…] %s\n\n%s\n", verb->name, verb->args, verb->teach);
+	(void)printf("Usage: sluice %s [OPTION…]%s%s\n\n%s\n", verb->name, verb->args[0] ? " " : "",
+		     verb->args, verb->teach);
 	if (verb->options) {
 		(void)puts("\nOptions:");
 		opt_help(own, NULL);
@@ -52,8 +53,8 @@ static int check_words(const struct verb *verb, int words, struct err *err)
 {
 	if (words >= verb->min_words && (verb->max_words < 0 || words <= verb->max_words))
 		return 0;
-	return err_say(err, -EINVAL, "the words do not fit: usage is sluice %s %s; see --help",
-		       verb->name, verb->args);
+	return err_say(err, -EINVAL, "the words do not fit: usage is sluice %s%s%s; see --help",
+		       verb->name, verb->args[0] ? " " : "", verb->args);
 }
 
 static int run_verb(const struct verb *verb, int argc, char **argv)
@@ -144,7 +145,8 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	const char *name = argv[1];
-	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+	bool help = strcmp(name, "help") == 0;
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (help && argc == 2)) {
 		print_overview();
 		return finish_output(0);
 	}
@@ -152,7 +154,14 @@ int main(int argc, char **argv)
 		(void)puts("sluice " SLUICE_VERSION);
 		return finish_output(0);
 	}
+	if (help)
+		name = argv[2];
 	const struct verb *verb = find_verb(name);
+	if (verb && help) {
+		char option[] = "--help";
+		char *words[] = {argv[2], option, NULL};
+		return finish_output(run_verb(verb, 2, words));
+	}
 	if (verb)
 		return finish_output(run_verb(verb, argc - 1, argv + 1));
 	(void)fprintf(stderr, "sluice: there is no verb '%s'; 'sluice --help' lists them\n", name);

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Man pages and completion name the options that the program has, all of them and no others."""
+import fcntl
+import os
 import re
+import struct
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
 
 from conftest import PROGRAM, TREE
-from lib import run
+from lib import images, layers, run
 
 VERBS = ("run", "exec", "ps", "logs", "stop", "kill", "wait", "rm", "inspect", "mount", "umount",
          "mounts", "pull", "images", "stat", "ls", "cat", "index", "profile", "gc", "fsck", "spec",
@@ -78,3 +82,60 @@ def test_values_are_not_taken_for_words(verb):
         assert complete(verb, *words, "--") == {*own, *common, "--help"}, option
         if option in common:
             assert "mount" in complete(*words, "m"), option
+
+
+def test_help_of_a_verb():
+    assert run.run(PROGRAM, "help", "gc").stdout == run.run(PROGRAM, "gc", "--help").stdout
+    assert complete("help", "fs") == {"fsck"}
+    result = subprocess.run([PROGRAM, "help", "nosuch"], capture_output=True, text=True)
+    assert result.returncode == 2 and "no verb 'nosuch'" in result.stderr
+
+
+def test_completion_of_joined_values():
+    """Bash makes three words of --option=value."""
+    assert complete("mount", "--fs", "=", "e") == {"erofs"}
+    assert complete("mount", "--fs", "=") == {"auto", "erofs", "fuse"}
+    assert "mount" in complete("--store", "=", "/x", "mou")
+    own, common = told("mount")
+    assert complete("mount", "--store", "=", "/x", "--") == {*own, *common, "--help"}
+
+
+@pytest.mark.parametrize("options", (("--fs=fuse",), ("--fs=auto",), ("--rw",)))
+def test_completion_of_mounts(sluice, tmp_path, monkeypatch, options):
+    """Whatever shows them, and whatever their names."""
+    made = images.Layout(tmp_path / "layout")
+    made.tag(made.manifest([layers.middle()]))
+    place = tmp_path / 'a "b" $c'
+    place.mkdir()
+    mounted = sluice.mount(f"oci:{made.place}:latest", *options, directory=place)
+    monkeypatch.setenv("PATH", f"{os.path.dirname(PROGRAM)}:{os.environ['PATH']}")
+    script = ('. "$1"; COMP_WORDS=(sluice umount "$2"); COMP_CWORD=2; compopt() { :; }; _sluice; '
+              'eval "set -- ${COMPREPLY[0]}"; printf "%s" "$#:$1"')
+    said = run.run("bash", "-c", script, "bash", TREE / "tools/completion/sluice.bash",
+                   f"{tmp_path}/a").stdout
+    assert said == f"1:{mounted}"
+
+
+def test_progress_fits_the_terminal(sluice, tmp_path):
+    """Fewer rows than layers, and narrow: no line wraps, and none is drawn above the first."""
+    rows, columns, count = 5, 40, 9
+    made = images.Layout(tmp_path / "layout")
+    made.tag(made.manifest([layers.bottom(seed=n, big=1 << 20) for n in range(count)]))
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+    process = subprocess.Popen([PROGRAM, "pull", f"oci:{made.place}:latest"], stderr=theirs,
+                               stdout=subprocess.DEVNULL, env=sluice.environment)
+    os.close(theirs)
+    said = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            said += chunk
+    except OSError:
+        pass  # the other end is closed
+    os.close(ours)
+    assert process.wait() == 0
+    said = said.decode()
+    lines = [re.sub(r"\x1b\[[0-9]*[A-Z]|\r", "", line) for line in said.split("\n")]
+    assert any(line.startswith("layer") for line in lines)
+    assert max(map(len, lines)) < columns
+    assert {int(n) for n in re.findall(r"\x1b\[(\d+)A", said)} == {rows - 1}

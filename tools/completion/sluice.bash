@@ -16,14 +16,27 @@ _sluice_run="--name --rm --detach --interactive --tty --detach-keys --init --pul
 	--pids-limit --ulimit --oom-score-adj"
 _sluice_profile="--no-profile --profile-file --profile-quiet --profile-time --profile-bytes"
 
-# Mount points of ours, by the mount table.
+# What is mounted, as the program tells it: neither EROFS nor an overlay says whose it is.
 _sluice_mounted() {
-	local point type
-	while read -r _ point type _; do
-		case $type in
-		fuse.sluice*) printf '%b\n' "$point" ;;
+	local line
+	while IFS= read -r line; do
+		case $line in
+		'  "dir": "'*'",')
+			line=${line#*'": "'}
+			line=${line%\",}
+			printf '%b\n' "${line//\\\"/\"}"
+			;;
 		esac
-	done </proc/self/mounts
+	done < <("${COMP_WORDS[0]}" mounts --format json 2>/dev/null)
+}
+
+# Those of the paths on stdin that begin like the word, as the shell has to read them.
+_sluice_paths() {
+	local word=$1 path quoted
+	while IFS= read -r path; do
+		printf -v quoted '%q' "$path"
+		[[ $path != "$word"* && $quoted != "$word"* ]] || COMPREPLY+=("$quoted")
+	done
 }
 
 _sluice_options() {
@@ -51,6 +64,11 @@ _sluice_plain() {
 	local i
 	plain=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
+		# --option=value is three words.
+		if [[ ${COMP_WORDS[i]} == --* && ${COMP_WORDS[i + 1]} == = ]]; then
+			i=$((i + 2))
+			continue
+		fi
 		case ${COMP_WORDS[i]} in
 		--store | --budget | --platform | --authfile | --creds | --hosts-dir | --cert-dir | --timeout | \
 			--read-timeout | --format | --log-level | --fs | --upper | --options | -o | --crashes | \
@@ -103,6 +121,11 @@ _sluice() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
 	local words="" plain
 	COMPREPLY=()
+	if [[ $word == = ]]; then
+		word=
+	elif [[ $previous == = ]] && ((COMP_CWORD > 2)); then
+		previous=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
 	_sluice_plain
 	if ! _sluice_value "$previous"; then
 		if [ ${#plain[@]} -eq 0 ]; then
@@ -113,8 +136,9 @@ _sluice() {
 			case ${plain[0]}:${#plain[@]} in
 			mount:1) ;;
 			mount:*) compopt -o dirnames ;;
-			umount:1) words=$(_sluice_mounted) ;;
-			stat:1) words=$(_sluice_mounted) && compopt -o dirnames ;;
+			umount:1) _sluice_paths "$word" < <(_sluice_mounted) ;;
+			stat:1) _sluice_paths "$word" < <(_sluice_mounted) && compopt -o dirnames ;;
+			help:1) words=$_sluice_verbs ;;
 			index:1) words="build push show" ;;
 			profile:1) words="record show push import export rm ready" ;;
 			profile:2) [ "${plain[1]}" != ready ] || words=$(_sluice_mounted) ;;
@@ -126,7 +150,7 @@ _sluice() {
 			esac
 		fi
 	fi
-	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+	mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W "$words" -- "$word")
 }
 
 complete -F _sluice sluice
