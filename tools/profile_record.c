@@ -23,7 +23,7 @@
 
 enum {
 	STATUS_RUN_FAILED = 125, /* of 'sluice run', to … */
-	STATUS_RUN_LAST = 127,	 /* … this: there was no container, and it has said why */
+	STATUS_RUN_LAST = 127,	 /* … this: nothing ran that could teach, and it has said why */
 	STATUS_SIGNAL = 128,
 	RECORD_WAIT_MS = 15000,	 /* for the mount's server to end, once the container has */
 	RECORD_LOOK_MS = 20,
@@ -231,7 +231,7 @@ int profile_record(struct ctx *ctx, const struct profile_options *options, char 
 		r = record_run(&rec, options, argv, &code, err);
 	if (r < 0)
 		return r;
-	if (code >= STATUS_RUN_FAILED && code <= STATUS_RUN_LAST && access(rec.file, F_OK) < 0)
+	if (code >= STATUS_RUN_FAILED && code <= STATUS_RUN_LAST)
 		return code;
 	r = record_read(&rec, err);
 	if (r == 0)
