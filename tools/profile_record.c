@@ -67,7 +67,7 @@ static int record_place(struct recording *rec, struct err *err)
 	return rec->file ? 0 : err_set(err, -ENOMEM, "record");
 }
 
-/* sluice run --rm --profile-file FILE … IMAGE CMD…, whose mount has a server that records. */
+/* sluice run --rm --fs fuse --profile-file FILE … IMAGE CMD…, whose mount has a server that records. */
 static int record_words(const struct recording *rec, const struct profile_options *options,
 			char **argv, struct words *ret, struct err *err)
 {
@@ -77,6 +77,9 @@ static int record_words(const struct recording *rec, const struct profile_option
 	if (r < 0)
 		return r;
 	r = words_add(&words, "--rm");
+	/* EROFS reads pages of the devices, which have something of their files' neighbours, too. */
+	if (r == 0)
+		r = words_add_text(&words, "--fs", "fuse");
 	if (r == 0)
 		r = words_add_text(&words, "--profile-file", rec->file);
 	if (r == 0)

@@ -111,7 +111,9 @@ int run_image_mount(struct ctx *ctx, struct run_image *image, const struct run_i
 		    struct err *err)
 {
 	bool erofs = image_erofs(place->fs);
-	if (erofs && run_local_mount(ctx, image, place) == 0)
+	/* Only a server can tell what was touched. */
+	bool told = image->profile && image->profile->file;
+	if (erofs && !told && run_local_mount(ctx, image, place) == 0)
 		return 0;
 	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {
 		.manifest = image->manifest,
