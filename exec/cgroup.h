@@ -3,7 +3,8 @@
 
 /*
  * The control groups of a process, read from the host's /sys/fs/cgroup in
- * either version, or both. Nothing is ever written.
+ * either version, or both. Runtimes make them and write to them; what a runtime
+ * left is removed here.
  */
 
 #include <stdbool.h>
@@ -31,3 +32,19 @@ uint64_t cgroup_oom_kills(const struct cgroup *cgroup);
 
 /* Whether the processes are frozen. */
 bool cgroup_frozen(const struct cgroup *cgroup);
+
+enum { CGROUP_REMOVE_MS = 2000, CGROUP_DEPTH_MAX = 64 };
+
+/*
+ * Removes the groups of a path (linux.cgroupsPath, absolute) in every hierarchy, and those
+ * below them: what a runtime leaves that failed, or was killed, before it noted what it had made.
+ * None with a process in it is removed; a dying one is waited for, CGROUP_REMOVE_MS at most:
+ * -EBUSY. Groups that are not there are no failure; -EINVAL: no such path can be one.
+ */
+int cgroup_remove(const char *path, struct err *err);
+
+/*
+ * The same for the cgroupsPath of a bundle's config.json, if its last part names the container and is
+ * therefore nobody else's; others, and what is not absolute, are left alone.
+ */
+int cgroup_remove_bundle(const char *bundle, const char *id, struct err *err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exec/driver_oci.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -9,13 +10,17 @@
 #include <sys/random.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/num.h"
 #include "base/strv.h"
+#include "exec/cgroup.h"
 #include "exec/driver_oci_priv.h"
 
 enum {
 	WHAT_MAX = 64 + DRIVER_ID_MAX, /* "delete container ID" */
 	PID_FILE_MAX = 64,
+	PID_FILE_ID_MAX = 200, /* of an id, in the name of a file */
+	SALT_DIGITS = 16,
 	COMMAND_ARGS_MAX = 24,
 	FREEZE_MS = 10000,   /* until all of a container that is paused is frozen */
 	FREEZE_LOOK_MS = 2,
@@ -93,13 +98,14 @@ static const struct driver_info *oci_info(void *data)
 	return &conn->info;
 }
 
-/* A name for a pid file that nobody else uses. */
-static int pid_file_name(const struct oci_conn *conn, char **ret)
+/* A name for a container's pid file that nobody else uses: "ID.SALT". */
+static int pid_file_name(const struct oci_conn *conn, const char *id, char **ret)
 {
 	uint64_t salt;
 	if (getrandom(&salt, sizeof(salt), 0) != (ssize_t)sizeof(salt))
 		return -EIO;
-	if (asprintf(ret, "%s/%016llx", conn->pids, (unsigned long long)salt) < 0) {
+	if (asprintf(ret, "%s/%.*s.%0*llx", conn->pids, PID_FILE_ID_MAX, id, SALT_DIGITS,
+		     (unsigned long long)salt) < 0) {
 		*ret = NULL;
 		return -ENOMEM;
 	}
@@ -113,6 +119,23 @@ static void cleanup_pid_file(char **path)
 	free(*path);
 }
 #define AUTO_PID_FILE __attribute__((cleanup(cleanup_pid_file)))
+
+/* What callers left that were killed; runc puts a dot before the name while it writes. */
+static void pid_files_remove(const struct oci_conn *conn, const char *id)
+{
+	size_t n = strlen(id);
+	DIR *dir = n <= PID_FILE_ID_MAX ? opendir(conn->pids) : NULL;
+	if (!dir)
+		return;
+	const struct dirent *entry;
+	while ((entry = readdir(dir))) { /* NOLINT(concurrency-mt-unsafe) */
+		const char *name = entry->d_name + (entry->d_name[0] == '.');
+		if (strncmp(name, id, n) == 0 && name[n] == '.' &&
+		    strlen(name + n + 1) == SALT_DIGITS)
+			(void)unlinkat(dirfd(dir), entry->d_name, 0);
+	}
+	(void)closedir(dir);
+}
 
 /* 0 when the runtime wrote none. */
 static pid_t pid_file_read(const char *path)
@@ -162,11 +185,19 @@ static bool state_exists(const struct oci_conn *conn, const char *id)
 	return access(path, F_OK) == 0;
 }
 
-/* A runtime that was killed could not clean up after itself. */
-static void clean_up(struct oci_conn *conn, const char *id)
+/*
+ * After a create that failed. A runtime that was killed could not clean up after itself, and crun
+ * leaves cgroups that it could not put a process or a limit into, of which it has no state.
+ */
+static void clean_up(struct oci_conn *conn, const struct driver_create *create)
 {
 	struct driver_call call = {.deadline = deadline_in_ms(DRIVER_OCI_CLEAN_MS)};
-	(void)oci_remove(conn, &call, id, true, NULL);
+	struct err err = {0};
+	/* It looked before: what is there now is what this call made. */
+	if (state_exists(conn, create->id))
+		(void)oci_remove(conn, &call, create->id, true, NULL);
+	if (cgroup_remove_bundle(create->bundle, create->id, &err) < 0)
+		log_debug("%s", err_text(&err));
 }
 
 static int oci_create(void *data, const struct driver_call *call,
@@ -185,7 +216,7 @@ static int oci_create(void *data, const struct driver_call *call,
 				   create->id, conn->name);
 	AUTO_PID_FILE char *pid_file = NULL;
 	AUTO_FREE char *id = strdup(create->id);
-	int r = id ? pid_file_name(conn, &pid_file) : -ENOMEM;
+	int r = id ? pid_file_name(conn, create->id, &pid_file) : -ENOMEM;
 	if (r < 0)
 		return driver_fail_set(error, r, "create container %s", create->id);
 	struct args args = {0};
@@ -203,9 +234,7 @@ static int oci_create(void *data, const struct driver_call *call,
 				      .n_preserve_fds = create->n_preserve_fds};
 	r = oci_run(conn, call, &command, NULL, NULL, error);
 	if (r < 0) {
-		/* It looked before: what is there now is what this call made. */
-		if (state_exists(conn, create->id))
-			clean_up(conn, create->id);
+		clean_up(conn, create);
 		return r;
 	}
 	*ret = (struct driver_created){.id = steal_ptr(&id), .pid = pid_file_read(pid_file)};
@@ -311,6 +340,7 @@ static int oci_remove(void *data, const struct driver_call *call, const char *id
 			*error = why;
 		return r;
 	}
+	pid_files_remove(conn, id);
 	/* A state that cannot be read is one more reason to delete it. */
 	r = simple(conn, call, "delete", r < 0 ? "--force" : force ? by_force : NULL, id, NULL, &why);
 	if (r < 0 && force && why.code == DRIVER_NOT_FOUND)
@@ -365,9 +395,9 @@ static int oci_exec(void *data, const struct driver_call *call, const struct dri
 	struct oci_conn *conn = data;
 	AUTO_PID_FILE char *pid_file = NULL;
 	AUTO_PID_FILE char *process = NULL;
-	int r = pid_file_name(conn, &pid_file);
+	int r = pid_file_name(conn, exec->id, &pid_file);
 	if (r == 0)
-		r = pid_file_name(conn, &process);
+		r = pid_file_name(conn, exec->id, &process);
 	if (r == 0) {
 		AUTO_CLOSE int fd =
 			open(process, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);

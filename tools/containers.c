@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "exec/attach.h"
+#include "exec/cgroup.h"
 #include "exec/driver_oci.h"
 #include "fs/mount.h"
 #include "tools/rootless.h"
@@ -416,6 +417,15 @@ static int bury_mounts(struct ctx *ctx, const struct container *container, struc
 	return r == 0 ? unmount(ctx, container, err) : r;
 }
 
+/* What a runtime made and no longer knows of. One that was never written has none. */
+static int bury_groups(const struct opened_container *o, struct err *err)
+{
+	int r = cgroup_remove_bundle(container_path(o->container), container_id(o->container), err);
+	if (r == -EINVAL) /* a power cut took what it says */
+		log_warn("%s", err_text(err));
+	return r == -ENOENT || r == -EINVAL ? 0 : r;
+}
+
 static int bury(struct ctx *ctx, struct opened_container *o, struct err *err)
 {
 	int r = container_lock(o->container, err);
@@ -424,11 +434,14 @@ static int bury(struct ctx *ctx, struct opened_container *o, struct err *err)
 	struct container_state *state = &o->state;
 	if (state->phase == CONTAINER_EXITED || state->phase == CONTAINER_FAILED)
 		return bury_mounts(ctx, o->container, err);
-	if (state->phase != CONTAINER_CONFIGURED) {
-		if (container_init_alive(state))
-			(void)kill(state->pid, SIGKILL);
-		r = remove_runtime(ctx, o, err);
-	}
+	if (state->phase != CONTAINER_CONFIGURED && container_init_alive(state))
+		(void)kill(state->pid, SIGKILL);
+	/* A runtime may have been asked already when its monitor ended, and have made it since. */
+	r = remove_runtime(ctx, o, err);
+	if (r == -ENOENT && state->phase == CONTAINER_CONFIGURED)
+		r = 0;
+	if (r == 0)
+		r = bury_groups(o, err);
 	if (r == 0)
 		r = bury_mounts(ctx, o->container, err);
 	if (r < 0)

@@ -269,6 +269,31 @@ def test_runtime_that_hangs(any_runtime, tmp_path):
     nothing_of(any_runtime)
 
 
+@pytest.mark.parametrize("ends", ["killed", "late"])
+def test_monitor_is_killed_in_a_create(any_runtime, tmp_path, ends):
+    """The runtime is asked, and nobody waits for it: it is killed too, with cgroups made and no state
+    written, or comes to its end and there is a container that nobody knows."""
+    cgroups, begun = runkit.cgroups(), tmp_path / "begun"
+    groups = Path("/sys/fs/cgroup")
+    hierarchies = [groups] if (groups / "cgroup.controllers").exists() else [
+        p for p in groups.iterdir() if p.is_dir() and not p.is_symlink()]
+    place = "for last; do :; done; mkdir " + " ".join(f"{p}/sluice-$last" for p in hierarchies)
+    runtime = fake_runtime(tmp_path / "slow", f"case \"$*\" in *' create '*|*' run '*) {place}; touch {begun};"
+                           f" sleep 2; esac; exec runc \"$@\"")
+    process = any_runtime.start("-d", "--runtime", runtime, "--name", "half", any_runtime.small, "sleep", "1000")
+    run.wait_until(begun.exists, 20, "the runtime to be asked")
+    asked = [pid for pid, words in run.marked_processes(os.environ[run.MARK]) if str(runtime).encode() in words]
+    assert runkit.cgroups() - cgroups and asked
+    for pid in (process.pid, one("monitor"), *(asked if ends == "killed" else [])):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    if ends == "late":
+        run.wait_until(lambda: not any(map(runs, asked)), 20, "the runtime to end")
+    any_runtime.verb("rm", "-f", "half")
+    nothing_of(any_runtime)
+    run.wait_until(lambda: runkit.cgroups() <= cgroups, 10, "cgroups to go")
+
+
 def test_runtime_that_hangs_when_asked(any_runtime, tmp_path):
     runtime = tmp_path / "hangs"
     runtime.write_text("#!/bin/sh\nexec sleep 1000\n")

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/num.h"
+#include "exec/cgroup.h"
 #include "exec/driver_oci_priv.h"
 #include "exec/hybrid.h"
 #include "tests/unit/bundlekit.h"
@@ -401,6 +403,106 @@ static void test_seal(void **state)
 #define REAL(test, n) \
 	{#test, test, setup, teardown, &RUNTIMES[n]}
 
+/* Replaces the first of `from` in the bundle's config.json, or adds the file's first member. */
+static void change_config(struct real *real, const char *from, const char *to)
+{
+	char path[256];
+	(void)snprintf(path, sizeof(path), "%s/config.json", real->kit.bundle);
+	AUTO_FINISH(buf) struct buf text = buf_make(65536);
+	AUTO_FINISH(buf) struct buf changed = buf_make(65536);
+	struct err err = {0};
+	assert_ok(file_slurp(AT_FDCWD, path, &text, &err), &err);
+	const char *at = strstr(buf_str(&text), from);
+	assert_non_null(at);
+	assert_int_equal(buf_printf(&changed, "%.*s%s%s", (int)(at - text.data), text.data, to,
+				    at + strlen(from)), 0);
+	kit_put(path, changed.data, 0600);
+}
+
+static bool group_exists(const char *name)
+{
+	static const char *const hierarchies[] = {"", "/pids", "/cpu", "/unified"};
+	for (size_t i = 0; i < ARRAY_LEN(hierarchies); i++) {
+		char path[PATH_MAX];
+		(void)snprintf(path, sizeof(path), "/sys/fs/cgroup%s/%s", hierarchies[i], name);
+		if (access(path, F_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What a runtime made before it failed goes with it. kit_remove() looks as well. */
+static void test_groups_of_a_failure(void **state)
+{
+	struct real *real = real_of(state);
+	kit_config(&real->kit, "true", false);
+	change_config(real, "\"pids\":{\"limit\":64}", "\"cpu\":{\"quota\":1}");
+	struct driver_create create = {.id = real->kit.id, .bundle = real->kit.bundle,
+				       .stdio = {-1, -1, -1}, .start = true};
+	AUTO_FINISH(driver_created) struct driver_created made = {0};
+	struct driver_error why = {0};
+	struct driver_call call = kit_call();
+	assert_true(driver_create(real->conn, &call, &create, &made, &why) < 0);
+	assert_non_null(strstr(err_text(&why.err), "cpu"));
+	assert_false(group_exists(real->kit.id));
+}
+
+static void make_group(const char *name)
+{
+	static const char *const hierarchies[] = {"/pids", "/cpu"};
+	char path[PATH_MAX];
+	for (size_t i = 0; i < ARRAY_LEN(hierarchies); i++) {
+		(void)snprintf(path, sizeof(path), "/sys/fs/cgroup%s/%s",
+			       cgroup_mode_get() == CGROUP_V2 ? "" : hierarchies[i], name);
+		assert_true(mkdir(path, 0755) == 0 || errno == EEXIST);
+	}
+}
+
+/* Only what is the container's alone, and nothing that a process is in. */
+static void test_groups_removed(void **state)
+{
+	struct real *real = real_of(state);
+	struct err err = {0};
+	char name[128], path[192];
+	if (cgroup_mode_get() == CGROUP_NONE)
+		skip();
+	(void)snprintf(name, sizeof(name), "%s-a", real->kit.id);
+	(void)snprintf(path, sizeof(path), "/%s", name);
+	make_group(name);
+	(void)snprintf(path + strlen(path), sizeof(path) - strlen(path), "/below");
+	make_group(path + 1);
+	path[strlen(path) - strlen("/below")] = '\0';
+
+	kit_config(&real->kit, "true", false);
+	assert_ok(cgroup_remove_bundle(real->kit.bundle, real->kit.id, &err), &err);
+	assert_true(group_exists(name));
+	AUTO_FREE char *was = NULL;
+	assert_true(asprintf(&was, "\"cgroupsPath\":\"/%s\"", real->kit.id) > 0);
+	AUTO_FREE char *is = NULL;
+	assert_true(asprintf(&is, "\"cgroupsPath\":\"%s\"", path) > 0);
+	change_config(real, was, is);
+	assert_ok(cgroup_remove_bundle(real->kit.bundle, "another", &err), &err);
+	assert_true(group_exists(name));
+	assert_ok(cgroup_remove_bundle(real->kit.bundle, real->kit.id, &err), &err);
+	assert_false(group_exists(name));
+	assert_ok(cgroup_remove(path, &err), &err);
+
+	static const char *const bad[] = {"", "/", "//", "a", "/a/..", "/../a", "/.."};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_err(cgroup_remove(bad[i], &err), -EINVAL, &err, "is not the path of a cgroup");
+}
+
+static void test_group_in_use(void **state)
+{
+	struct real *real = real_of(state);
+	struct err err = {0};
+	char path[192];
+	(void)make(real, "while :; do sleep 1; done", true);
+	(void)snprintf(path, sizeof(path), "/%s", real->kit.id);
+	assert_err(cgroup_remove(path, &err), -EBUSY, &err, real->kit.id);
+	assert_int_equal(status_of(real), DRIVER_RUNNING);
+}
+
 int main(void)
 {
 	/* The containers' inits become ours, as they become a monitor's. */
@@ -413,6 +515,9 @@ int main(void)
 		REAL(test_no_program, 0), REAL(test_no_program, 1),
 		REAL(test_exec, 0),	  REAL(test_exec, 1),
 		REAL(test_events, 0),	  REAL(test_events, 1),
+		REAL(test_groups_of_a_failure, 0), REAL(test_groups_of_a_failure, 1),
+		REAL(test_groups_removed, 0), REAL(test_group_in_use, 0),
+		REAL(test_group_in_use, 1),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
