@@ -13,7 +13,8 @@
 enum {
 	FILE_READ_STEP = 64 * 1024,
 	COMMIT_TRIES = 16,
-	TREE_DEPTH_MAX = 64, /* nothing of ours is deeper; a loop would be */
+	TREE_DEPTH_MAX = 1 << 20, /* what a container made may be deep; a loop would be deeper */
+	TREE_DEPTH_USUAL = 64,
 };
 
 #define COMMIT_PREFIX ".tmp-"
@@ -165,40 +166,121 @@ int dir_make_at(int dirfd, const char *name, mode_t mode, int *ret_fd, struct er
 	return 0;
 }
 
-static int tree_remove_level(int dirfd, const char *name, int depth)
+/* The directories above the one that is being emptied, so that the way back is known to be one. */
+struct tree_level {
+	dev_t dev;
+	ino_t ino;
+};
+
+struct tree_walk {
+	int fd; /* owned: the directory that is being emptied */
+	struct tree_level *above; /* owned */
+	size_t depth, room;
+};
+
+/* Removes what it can; the first directory with something in it is opened: 1. 0: it is empty. */
+static int tree_empty(int fd, int *ret_child)
+{
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	if (!dir) {
+		int r = -errno;
+		cleanup_close(&copy);
+		return r;
+	}
+	int r = 0;
+	const struct dirent *entry;
+	while (r == 0 && (entry = readdir(dir))) { // NOLINT(concurrency-mt-unsafe)
+		const char *name = entry->d_name;
+		if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+		    unlinkat(fd, name, 0) == 0 || errno == ENOENT)
+			continue;
+		if (errno != EISDIR && errno != EPERM)
+			r = -errno;
+		else if (unlinkat(fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+			r = errno == ENOTEMPTY || errno == EEXIST ? 1 :
+			    errno == ENOTDIR ? -EPERM : -errno;
+		if (r != 1)
+			continue;
+		*ret_child = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (*ret_child < 0)
+			r = -errno;
+	}
+	(void)closedir(dir);
+	return r;
+}
+
+static int tree_down(struct tree_walk *walk, int child)
+{
+	struct stat st;
+	if (fstat(walk->fd, &st) < 0 || walk->depth == TREE_DEPTH_MAX) {
+		int r = walk->depth == TREE_DEPTH_MAX ? -ELOOP : -errno;
+		(void)close(child);
+		return r;
+	}
+	if (walk->depth == walk->room) {
+		size_t room = walk->room ? 2 * walk->room : TREE_DEPTH_USUAL;
+		struct tree_level *above = reallocarray(walk->above, room, sizeof(*above));
+		if (!above) {
+			(void)close(child);
+			return -ENOMEM;
+		}
+		walk->above = above;
+		walk->room = room;
+	}
+	walk->above[walk->depth++] = (struct tree_level){st.st_dev, st.st_ino};
+	(void)close(walk->fd);
+	walk->fd = child;
+	return 0;
+}
+
+/* Somebody who moved the directory meanwhile must not have us empty where it is now. */
+static int tree_up(struct tree_walk *walk)
+{
+	struct stat st;
+	const struct tree_level *level = &walk->above[walk->depth - 1];
+	int fd = openat(walk->fd, "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0 || st.st_dev != level->dev || st.st_ino != level->ino) {
+		(void)close(fd);
+		return -ESTALE;
+	}
+	(void)close(walk->fd);
+	walk->fd = fd;
+	walk->depth--;
+	return 0;
+}
+
+static int tree_remove_all(int dirfd, const char *name)
 {
 	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
 		return 0;
 	if (errno != EISDIR && errno != EPERM)
 		return -errno;
-	if (depth == 0)
-		return -ELOOP;
-
-	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	DIR *dir = fdopendir(fd);
-	if (!dir) {
-		int r = -errno;
-		(void)close(fd);
-		return r;
+	struct tree_walk walk = {
+		.fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+	};
+	int r = walk.fd >= 0 ? 0 : errno == ENOTDIR || errno == ELOOP ? -EPERM : -errno;
+	while (r == 0) {
+		int child = -1;
+		r = tree_empty(walk.fd, &child);
+		if (r == 0 && walk.depth == 0)
+			break;
+		if (r >= 0)
+			r = r == 1 ? tree_down(&walk, child) : tree_up(&walk);
 	}
-	int r = 0;
-	struct dirent *entry;
-	while (r == 0 && (entry = readdir(dir))) { // NOLINT(concurrency-mt-unsafe)
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		r = tree_remove_level(fd, entry->d_name, depth - 1);
-	}
-	(void)closedir(dir);
+	cleanup_close(&walk.fd);
+	free(walk.above);
 	if (r == 0 && unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		r = -errno;
 	return r;
 }
 
+/* As deep as a container may have made it: one directory is open at a time. */
 int tree_remove(int dirfd, const char *name, struct err *err)
 {
-	int r = tree_remove_level(dirfd, name, TREE_DEPTH_MAX);
+	int r = tree_remove_all(dirfd, name);
 	return r < 0 ? err_set(err, r, "remove %s", name) : 0;
 }
 

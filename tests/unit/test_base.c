@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/base64.h"
 #include "base/buf.h"
@@ -247,6 +249,40 @@ static void test_base64(void **state)
 	assert_int_equal(tight.len, 0);
 }
 
+/* Deeper than descriptors, a stack or PATH_MAX would go; symlinks stay what they are. */
+static void test_tree_remove(void **state)
+{
+	enum { LEVELS = 5000 };
+	(void)state;
+	struct err err = {0};
+	char top[] = "/tmp/sluice-tree.XXXXXX", kept[] = "/tmp/sluice-kept.XXXXXX", name[64];
+	assert_non_null(mkdtemp(top));
+	assert_non_null(mkdtemp(kept));
+	(void)snprintf(name, sizeof(name), "%s/file", kept);
+	int file = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(file >= 0);
+	(void)close(file);
+	int at = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; i < LEVELS; i++) {
+		assert_int_equal(mkdirat(at, "d", 0755), 0);
+		assert_int_equal(mkdirat(at, "empty", 0755), 0);
+		assert_int_equal(symlinkat(kept, at, "link"), 0);
+		assert_int_equal(mknodat(at, "pipe", S_IFIFO | 0600, 0), 0);
+		int next = openat(at, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_true(next >= 0);
+		(void)close(at);
+		at = next;
+	}
+	(void)close(at);
+	assert_ok(tree_remove(AT_FDCWD, top, &err), &err);
+	assert_int_equal(access(top, F_OK), -1);
+	assert_int_equal(access(name, F_OK), 0);
+	assert_ok(tree_remove(AT_FDCWD, name, &err), &err);
+	assert_ok(tree_remove(AT_FDCWD, kept, &err), &err);
+	assert_ok(tree_remove(AT_FDCWD, kept, &err), &err);
+	assert_err(tree_remove(AT_FDCWD, "/proc/self", &err), -EPERM, &err, "remove /proc/self");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -254,7 +290,8 @@ int main(void)
 		cmocka_unit_test(test_err_is_tame),
 		cmocka_unit_test(test_err_keeps_the_reason), cmocka_unit_test(test_buf_bound),
 		cmocka_unit_test(test_sizes),		     cmocka_unit_test(test_htab),
-		cmocka_unit_test(test_commit),		     cmocka_unit_test(test_json),
+		cmocka_unit_test(test_commit),		     cmocka_unit_test(test_tree_remove),
+		     cmocka_unit_test(test_json),
 		cmocka_unit_test(test_workers),		     cmocka_unit_test(test_deadlines),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
