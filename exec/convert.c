@@ -173,29 +173,43 @@ static bool has_mount(const struct oci_config *config, const char *path)
 	return false;
 }
 
-static int add_volume(const char *path, struct oci_config *config)
+/* dir: where the volume of that number is; NULL: in memory. */
+static int add_volume(const char *path, const char *dir, size_t number, struct oci_config *config)
 {
-	static const char *const options[] = {"nosuid", "nodev", "tmpcopyup"};
-	struct oci_mount *mount = oci_config_add_mounts(config);
+	static const char *const memory[] = {"nosuid", "nodev", "tmpcopyup"};
+	static const char *const bound[] = {"rbind", "rprivate", "rw", "nosuid", "nodev"};
+	const char *const *options = dir ? bound : memory;
+	size_t n = dir ? ARRAY_LEN(bound) : ARRAY_LEN(memory);
+	AUTO_FREE char *source = NULL;
+	int n_source = dir ? asprintf(&source, "%s/%zu", dir, number) : asprintf(&source, "tmpfs");
+	if (n_source < 0)
+		source = NULL;
+	struct oci_mount *mount = source ? oci_config_add_mounts(config) : NULL;
 	int r = mount ? oci_mount_set_destination(mount, path) : -ENOMEM;
 	if (r == 0)
-		r = oci_mount_set_type(mount, "tmpfs");
+		r = oci_mount_set_type(mount, dir ? "bind" : "tmpfs");
 	if (r == 0)
-		r = oci_mount_set_source(mount, "tmpfs");
-	for (size_t i = 0; i < ARRAY_LEN(options) && r == 0; i++)
+		r = oci_mount_set_source(mount, source);
+	for (size_t i = 0; i < n && r == 0; i++)
 		r = oci_mount_add_options(mount, options[i]);
 	return r;
 }
 
-static int convert_volumes(const struct image_spec *image, struct oci_config *config,
-			   struct err *err)
+static int convert_volumes(const struct image_spec *image, const struct convert_options *options,
+			   struct oci_config *config, struct err *err)
 {
+	const char *dir = options->volumes == CONVERT_VOLUMES_BIND ? options->volumes_dir : NULL;
 	for (size_t i = 0; image->volumes && image->volumes[i]; i++) {
 		const char *path = image->volumes[i];
 		if (!is_volume(path))
 			return err_say(err, -EINVAL, "the image wants a volume at '%.200s', where "
 				       "none can be", path);
-		int r = has_mount(config, path) ? 0 : add_volume(path, config);
+		AUTO_FREE char *plain = strdup(path);
+		size_t n = plain ? strlen(plain) : 0;
+		while (n > 1 && plain[n - 1] == '/')
+			plain[--n] = '\0';
+		int r = !plain ? -ENOMEM :
+			has_mount(config, plain) ? 0 : add_volume(plain, dir, i, config);
 		if (r < 0)
 			return err_set(err, r, "convert the image's configuration");
 	}
@@ -216,8 +230,8 @@ int convert_image(const struct image_spec *image, const struct convert_options *
 	if (r < 0)
 		return err_set(err, r, "convert the image's configuration");
 	r = convert_process(image, options, process, err);
-	if (r == 0 && options->volumes == CONVERT_VOLUMES_TMPFS)
-		r = convert_volumes(image, config, err);
+	if (r == 0 && options->volumes != CONVERT_VOLUMES_NONE)
+		r = convert_volumes(image, options, config, err);
 	return r;
 }
 

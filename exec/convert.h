@@ -25,6 +25,7 @@
 enum convert_volumes {
 	CONVERT_VOLUMES_NONE,  /* nothing: the upper is the container's alone, and as good */
 	CONVERT_VOLUMES_TMPFS, /* memory, with a copy of what the image has there */
+	CONVERT_VOLUMES_BIND,  /* directories of the host: 0, 1, … in volumes_dir, not made here */
 };
 
 struct convert_options {
@@ -32,6 +33,7 @@ struct convert_options {
 	const char *const *entrypoint;	/* takes the place of Entrypoint and Cmd; may be empty */
 	const char *const *cmd;		/* takes the place of Cmd; NULL: the image's */
 	enum convert_volumes volumes;
+	const char *volumes_dir;
 };
 
 /*

@@ -99,12 +99,51 @@ static int apply_mount(const struct run_mount *m, struct oci_config *config)
 		mount = oci_config_add_mounts(config);
 	int r = mount ? oci_mount_set_destination(mount, m->destination) : -ENOMEM;
 	if (r == 0)
-		r = oci_mount_set_type(mount, m->type);
+		r = oci_mount_set_type(mount, strcmp(m->type, "volume") == 0 ? "bind" : m->type);
 	if (r == 0)
 		r = oci_mount_set_source(mount, m->source);
 	for (size_t i = 0; i < m->options.count && r == 0; i++)
 		r = oci_mount_add_options(mount, m->options.items[i]);
 	return r;
+}
+
+struct sorted {
+	struct oci_mount *mount;
+	size_t depth, at;
+};
+
+static int compare_depths(const void *a, const void *b)
+{
+	const struct sorted *x = a, *y = b;
+	if (x->depth != y->depth)
+		return x->depth < y->depth ? -1 : 1;
+	return x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* The parts of a path that are names. */
+static size_t path_depth(const char *path)
+{
+	size_t n = 0;
+	while (*(path += strspn(path, "/"))) {
+		n++;
+		path += strcspn(path, "/");
+	}
+	return n;
+}
+
+int run_sort_mounts(struct oci_config *config)
+{
+	size_t n = config->n_mounts;
+	AUTO_FREE struct sorted *sorted = calloc(n + 1, sizeof(*sorted));
+	if (!sorted)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = (struct sorted){config->mounts[i],
+					    path_depth(config->mounts[i]->destination), i};
+	qsort(sorted, n, sizeof(*sorted), compare_depths);
+	for (size_t i = 0; i < n; i++)
+		config->mounts[i] = sorted[i].mount;
+	return 0;
 }
 
 static int apply_shm_size(uint64_t size, struct oci_config *config)

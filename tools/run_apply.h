@@ -26,6 +26,9 @@ int run_apply_env(struct oci_process *process, const struct words *env);
 /* The mount at exactly this place; NULL: there is none. Borrowed. */
 struct oci_mount *run_find_mount(const struct oci_config *config, const char *destination);
 
+/* Puts what is mounted deeper behind what it is mounted on; else the order stays. -ENOMEM. */
+int run_sort_mounts(struct oci_config *config);
+
 /* Has a mount bind what the host has at that place, with these options. -ENOMEM. */
 int run_mount_host(struct oci_mount *mount, const char *const *options, size_t n);
 

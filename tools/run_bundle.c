@@ -24,6 +24,7 @@
 #include "tools/run_devices.h"
 #include "tools/run_parse.h"
 #include "tools/run_rootless.h"
+#include "tools/run_volumes.h"
 
 enum { ADDRESS_MAX = 64 }; /* bytes of an IP address */
 
@@ -70,6 +71,11 @@ static int words_as_args(const struct making *m, struct err *err)
 static int take_image(struct making *m, struct err *err)
 {
 	static const char *const none[] = {NULL};
+	static const enum convert_volumes kinds[] = {
+		[RUN_IMAGE_VOLUME_ANONYMOUS] = CONVERT_VOLUMES_BIND,
+		[RUN_IMAGE_VOLUME_TMPFS] = CONVERT_VOLUMES_TMPFS,
+		[RUN_IMAGE_VOLUME_IGNORE] = CONVERT_VOLUMES_NONE,
+	};
 	const char *const *words = (const char *const *)m->bundle->words;
 	const char *const *entrypoint = (const char *const *)m->o->entrypoint.items;
 	int r = defaults_create(&m->config, err);
@@ -83,7 +89,12 @@ static int take_image(struct making *m, struct err *err)
 	struct convert_options options = {
 		.entrypoint = !m->o->has_entrypoint ? NULL : entrypoint ? entrypoint : none,
 		.cmd = words[0] ? words : NULL,
+		.volumes = kinds[m->o->image_volume],
 	};
+	AUTO_FREE char *volumes = run_volumes_dir(m->bundle->container);
+	if (!volumes)
+		return err_set(err, -ENOMEM, "find the volumes");
+	options.volumes_dir = volumes;
 	return convert_image(&m->spec, &options, m->config, err);
 }
 
@@ -303,7 +314,15 @@ static int clamp(struct making *m, struct err *err)
 static int furnish(struct making *m, struct err *err)
 {
 	struct rootfs_owner owner = {.uid = m->user.uid, .gid = m->user.gid, .mode = 0755};
-	int r = skeleton_mounts(m->root, m->config, err);
+	const struct container *container = m->bundle->container;
+	int r = run_sort_mounts(m->config);
+	if (r < 0)
+		return err_set(err, r, "sort the mounts");
+	r = run_volumes_make(container, m->config, err);
+	if (r == 0)
+		r = skeleton_mounts(m->root, m->config, err);
+	if (r == 0 && !m->o->flags->dry_run)
+		r = run_volumes_fill(m->root, container, m->o, m->config, err);
 	if (r < 0)
 		return r;
 	r = skeleton_cwd(m->root, m->config, &owner, err);

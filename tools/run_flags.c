@@ -62,9 +62,13 @@ static struct opt *flags_process(struct run_flags *f, struct opt *table)
 static struct opt *flags_files(struct run_flags *f, struct opt *table)
 {
 	const struct opt rows[] = {
-		{"volume", 'v', OPT_MANY, "SOURCE:DIR[:OPTIONS]", "show a file or directory of the host",
-		 &f->volume},
-		{"mount", 0, OPT_MANY, "type=TYPE,…", "mount a bind, tmpfs, ramfs or devpts", &f->mount},
+		{"volume", 'v', OPT_MANY, "[SOURCE:]DIR[:OPTIONS]",
+		 "show a file or directory of the host, or a volume", &f->volume},
+		{"mount", 0, OPT_MANY, "type=TYPE,…", "mount a bind, volume, tmpfs, ramfs or devpts",
+		 &f->mount},
+		{"image-volume", 0, OPT_TEXT, "KIND",
+		 "the image's volumes: anonymous, tmpfs or ignore (default: anonymous)",
+		 &f->image_volume},
 		{"tmpfs", 0, OPT_MANY, "DIR[:OPTIONS]", "mount a tmpfs", &f->tmpfs},
 		{"read-only", 0, OPT_FLAG, NULL, "keep the root filesystem from being written",
 		 &f->read_only},

@@ -23,7 +23,7 @@ struct run_flags {
 	uint64_t preserve_fds;
 	/* The file system. */
 	struct opt_many volume, mount, tmpfs;
-	const char *shm_size;
+	const char *shm_size, *image_volume;
 	bool read_only;
 	/* What it sees and may. */
 	const char *network, *pid, *ipc, *uts, *userns, *cgroupns, *cgroup_parent, *hostname;

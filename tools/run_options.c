@@ -76,6 +76,27 @@ static int make_entrypoint(struct run_options *o, struct err *err)
 	return 0;
 }
 
+static int make_image_volume(struct run_options *o, struct err *err)
+{
+	static const struct {
+		const char *name;
+		enum run_image_volume kind;
+	} kinds[] = {
+		{"anonymous", RUN_IMAGE_VOLUME_ANONYMOUS}, {"bind", RUN_IMAGE_VOLUME_ANONYMOUS},
+		{"tmpfs", RUN_IMAGE_VOLUME_TMPFS},	   {"ignore", RUN_IMAGE_VOLUME_IGNORE},
+	};
+	const char *text = o->flags->image_volume;
+	for (size_t i = 0; text && i < ARRAY_LEN(kinds); i++) {
+		if (strcmp(text, kinds[i].name) == 0) {
+			o->image_volume = kinds[i].kind;
+			return 0;
+		}
+	}
+	return text ? err_say(err, -EINVAL,
+			      "--image-volume does not take '%s': it wants anonymous (or bind), tmpfs or "
+			      "ignore", text) : 0;
+}
+
 static int make_pull(struct run_options *o, struct err *err)
 {
 	static const char *const names[] = {[RUN_PULL_MISSING] = "missing", [RUN_PULL_ALWAYS] = "always",
@@ -240,8 +261,10 @@ static int make_files(struct run_options *o, struct err *err)
 		{&o->flags->mount, run_parse_mount},
 		{&o->flags->tmpfs, run_parse_tmpfs},
 	};
-	int r = 0;
+	int r = make_image_volume(o, err);
 	int64_t shm = RUN_SHM_SIZE;
+	if (r < 0)
+		return r;
 	size_t n = o->flags->volume.count + o->flags->mount.count + o->flags->tmpfs.count;
 	o->mounts = items_make(n, sizeof(*o->mounts), &r, err);
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++)

@@ -39,14 +39,18 @@ struct run_ns {
 	char *value; /* owned, or NULL */
 };
 
+/* What becomes of the places that an image declares as volumes. */
+enum run_image_volume { RUN_IMAGE_VOLUME_ANONYMOUS, RUN_IMAGE_VOLUME_TMPFS, RUN_IMAGE_VOLUME_IGNORE };
+
 enum run_pull { RUN_PULL_MISSING, RUN_PULL_ALWAYS, RUN_PULL_NEWER, RUN_PULL_NEVER };
 
 enum run_fs { RUN_FS_AUTO, RUN_FS_EROFS, RUN_FS_FUSE };
 
 /* A mount that was asked for. */
 struct run_mount {
-	char *type;	   /* owned: "bind", "tmpfs", "ramfs", "devpts" */
-	char *source;	   /* owned; of the host */
+	char *type;	   /* owned: "bind", "tmpfs", "ramfs", "devpts", "volume" */
+	char *source;	   /* owned; of the host; a volume's name, NULL: one of the container's own */
+	bool nocopy;	   /* a volume stays empty when it is new */
 	char *destination; /* owned; absolute, in the container */
 	struct words options; /* as the runtime takes them */
 };
@@ -78,6 +82,7 @@ struct run_options {
 
 	enum run_pull pull;
 	enum run_fs fs;
+	enum run_image_volume image_volume;
 	bool has_entrypoint;
 	struct words entrypoint; /* may be empty then */
 	struct words env;	 /* NAME=VALUE, the later one counts */

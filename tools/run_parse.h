@@ -10,7 +10,12 @@
 
 #include "tools/run_options.h"
 
-/* SOURCE:DIR[:OPTIONS] of --volume. */
+enum { RUN_VOLUME_NAME_MAX = 128 };
+
+/* Whether this can be the name of a volume: [a-zA-Z0-9][a-zA-Z0-9_.-]*. */
+bool run_is_volume_name(const char *text);
+
+/* [SOURCE:]DIR[:OPTIONS] of --volume. */
 int run_parse_volume(const char *text, struct run_mount *ret, struct err *err);
 /* type=bind,source=…,target=…[,OPTION…] of --mount. */
 int run_parse_mount(const char *text, struct run_mount *ret, struct err *err);

@@ -53,13 +53,42 @@ static int set_destination(const char *flag, const char *text, struct run_mount 
 	return m->destination ? 0 : err_set(err, -ENOMEM, "take --%s", flag);
 }
 
+bool run_is_volume_name(const char *text)
+{
+	static const char letters[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+	size_t n = strlen(text);
+	return n > 0 && n <= RUN_VOLUME_NAME_MAX && !strchr("_.-", text[0]) &&
+	       strspn(text, letters) == n;
+}
+
+/* A word without a slash is a volume's. */
+static bool is_path(const char *text)
+{
+	return strchr(text, '/') || strcmp(text, ".") == 0 || strcmp(text, "..") == 0;
+}
+
+/* The name of a volume; NULL: one of the container's own. */
+static int set_volume(const char *flag, const char *name, struct run_mount *m, struct err *err)
+{
+	if (name && !run_is_volume_name(name))
+		return err_say(err, -EINVAL,
+			       "--%s: '%s' is neither a path, with a slash in it, nor the name of a volume, "
+			       "of letters, digits and _.-", flag, name);
+	free(m->type);
+	free(m->source);
+	m->type = strdup("volume");
+	m->source = name ? strdup(name) : NULL;
+	return m->type && (m->source || !name) ? 0 : err_set(err, -ENOMEM, "take --%s", flag);
+}
+
 /* What of the host is shown. It has to be there. */
 static int set_source(const char *flag, const char *text, struct run_mount *m, struct err *err)
 {
-	if (!strchr(text, '/') && strcmp(text, ".") != 0 && strcmp(text, "..") != 0)
+	if (!is_path(text))
 		return err_say(err, -EINVAL,
-			       "--%s: there are no named volumes: give '%s' as a path, ./%s or an "
-			       "absolute one", flag, text, text);
+			       "--%s: '%s' is no path: write ./%s or an absolute one, or type=volume for a "
+			       "volume of that name", flag, text, text);
 	free(m->source);
 	m->source = realpath(text, NULL);
 	if (!m->source)
@@ -90,9 +119,10 @@ static int bind_option(const char *flag, const char *word, struct run_mount *m, 
 		"noexec",   "exec",    "noatime", "atime",  "relatime", "unbindable", "runbindable",
 		"nodiratime", "diratime", "strictatime", "sync", "async",
 	};
-	/* Labels of SELinux, and copies into a volume that is new: nothing here has them. */
-	static const char *const ignored[] = {"z", "Z", "nocopy", "consistent", "cached", "delegated"};
-	if (is_one_of(word, ignored, ARRAY_LEN(ignored)))
+	/* Labels of SELinux, and what Docker has for other systems: nothing here has them. */
+	static const char *const ignored[] = {"z", "Z", "copy", "consistent", "cached", "delegated"};
+	m->nocopy = m->nocopy || strcmp(word, "nocopy") == 0;
+	if (is_one_of(word, ignored, ARRAY_LEN(ignored)) || strcmp(word, "nocopy") == 0)
 		return 0;
 	if (!is_one_of(word, known, ARRAY_LEN(known)))
 		return err_say(err, -EINVAL, "--%s does not take the option '%s'", flag, word);
@@ -122,28 +152,46 @@ static int bind_finish(const char *flag, struct run_mount *m, struct err *err)
 	return r < 0 ? err_set(err, r, "take --%s", flag) : 0;
 }
 
+/* What is kept for containers is no place for devices and setuid programs unless that is said. */
+static int volume_finish(const char *flag, struct run_mount *m, struct err *err)
+{
+	int r = bind_finish(flag, m, err);
+	if (r == 0 && !has_word(&m->options, "suid") && !has_word(&m->options, "nosuid"))
+		r = words_add(&m->options, "nosuid");
+	if (r == 0 && !has_word(&m->options, "dev") && !has_word(&m->options, "nodev"))
+		r = words_add(&m->options, "nodev");
+	return r == -ENOMEM ? err_set(err, r, "take --%s", flag) : r;
+}
+
 int run_parse_volume(const char *text, struct run_mount *ret, struct err *err)
 {
 	AUTO_FINISH(run_mount) struct run_mount m = {.type = strdup("bind")};
 	AUTO_FREE char *copy = strdup(text);
 	if (!copy || !m.type)
 		return err_set(err, -ENOMEM, "take --volume");
-	char *destination = strchr(copy, ':');
-	if (!destination)
-		return err_say(err, -EINVAL,
-			       "--volume does not take '%s': it wants SOURCE:DIR[:OPTIONS]", text);
-	*destination++ = '\0';
-	char *options = strchr(destination, ':');
-	if (options)
+	char *source = NULL, *destination = copy;
+	char *options = strchr(copy, ':');
+	if (options) {
 		*options++ = '\0';
+		source = copy;
+		destination = options;
+		options = strchr(destination, ':');
+		if (options)
+			*options++ = '\0';
+	}
+	if (destination[0] == '\0' || (source && source[0] == '\0'))
+		return err_say(err, -EINVAL,
+			       "--volume does not take '%s': it wants [SOURCE:]DIR[:OPTIONS]", text);
 	int r = set_destination("volume", destination, &m, err);
+	bool volume = !source || !is_path(source);
 	if (r == 0)
-		r = set_source("volume", copy, &m, err);
+		r = volume ? set_volume("volume", source, &m, err) :
+			     set_source("volume", source, &m, err);
 	for (char *word; r == 0 && (word = strsep(&options, ",")) != NULL;)
 		if (word[0] != '\0')
 			r = bind_option("volume", word, &m, err);
 	if (r == 0)
-		r = bind_finish("volume", &m, err);
+		r = volume ? volume_finish("volume", &m, err) : bind_finish("volume", &m, err);
 	if (r < 0)
 		return r;
 	*ret = m;
@@ -278,9 +326,10 @@ static int mount_make(const struct mount_words *w, struct run_mount *m, struct e
 	const char *type = w->type ? w->type : "bind";
 	bool bind = strcmp(type, "bind") == 0;
 	bool memory = strcmp(type, "tmpfs") == 0 || strcmp(type, "ramfs") == 0;
-	if (!bind && !memory && strcmp(type, "devpts") != 0)
+	bool volume = strcmp(type, "volume") == 0;
+	if (!bind && !memory && !volume && strcmp(type, "devpts") != 0)
 		return err_say(err, -EINVAL,
-			       "--mount does not take type=%s: it wants bind, tmpfs, ramfs or devpts",
+			       "--mount does not take type=%s: it wants bind, volume, tmpfs, ramfs or devpts",
 			       type);
 	if (!w->target || (bind && !w->source))
 		return err_say(err, -EINVAL, "--mount type=%s lacks %s", type,
@@ -290,13 +339,17 @@ static int mount_make(const struct mount_words *w, struct run_mount *m, struct e
 			  err_set(err, -ENOMEM, "take --mount");
 	if (r == 0 && bind)
 		r = set_source("mount", w->source, m, err);
+	else if (r == 0 && volume)
+		r = set_volume("mount", w->source, m, err);
 	else if (r == 0 && !(m->source = strdup(type)))
 		r = err_set(err, -ENOMEM, "take --mount");
 	for (size_t i = 0; i < w->options.count && r == 0; i++)
-		r = bind ? bind_option("mount", w->options.items[i], m, err) :
-			   tmpfs_option("mount", w->options.items[i], m, err);
+		r = bind || volume ? bind_option("mount", w->options.items[i], m, err) :
+				     tmpfs_option("mount", w->options.items[i], m, err);
 	if (r < 0)
 		return r;
+	if (volume)
+		return volume_finish("mount", m, err);
 	return bind ? bind_finish("mount", m, err) : memory ? tmpfs_finish("mount", m, err) : 0;
 }
 

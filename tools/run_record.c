@@ -15,29 +15,36 @@ void run_record_finish(struct run_record *record)
 	free(record->runtime);
 	free(record->pidfile);
 	words_finish(&record->command);
+	words_finish(&record->volumes);
 	*record = (struct run_record){0};
+}
+
+static json_t *words_json(const struct words *words)
+{
+	json_t *array = json_array();
+	for (size_t i = 0; i < words->count && array; i++) {
+		/* A command is bytes; JSON is not. */
+		json_t *word = json_string(words->items[i]);
+		if (!word)
+			word = json_string("?");
+		if (json_array_append_new(array, word) < 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
 }
 
 json_t *run_record_json(const struct run_record *r)
 {
-	json_t *command = json_array();
-	for (size_t i = 0; i < r->command.count && command; i++) {
-		/* A command is bytes; JSON is not. */
-		json_t *word = json_string(r->command.items[i]);
-		if (!word)
-			word = json_string("?");
-		if (json_array_append_new(command, word) < 0) {
-			json_decref(command);
-			return NULL;
-		}
-	}
-	if (!command)
-		return NULL;
-	return json_pack("{s:s,s:s,s:s*,s:s*,s:o,s:b,s:b,s:b,s:b,s:b,s:b,s:i,s:I,s:I,s:I,s:i,s:i}", "name",
+	json_t *command = words_json(&r->command);
+	json_t *volumes = words_json(&r->volumes);
+	/* What is NULL makes it fail, and is all that it does not free. */
+	return json_pack("{s:s,s:s,s:s*,s:s*,s:o,s:o,s:b,s:b,s:b,s:b,s:b,s:b,s:i,s:I,s:I,s:I,s:i,s:i}", "name",
 			 r->name, "image", r->image, "runtime", r->runtime, "pidfile", r->pidfile,
-			 "command", command, "remove", r->remove, "detach", r->detach, "tty", r->tty,
-			 "interactive", r->interactive, "mounted", r->mounted, "poststop",
-			 r->poststop, "stop_signal",
+			 "command", command, "volumes", volumes, "remove", r->remove, "detach",
+			 r->detach, "tty", r->tty, "interactive", r->interactive, "mounted",
+			 r->mounted, "poststop", r->poststop, "stop_signal",
 			 r->stop_signal, "stop_timeout_ms", (json_int_t)r->stop_timeout_ms,
 			 "timeout_ms", (json_int_t)r->timeout_ms, "preserve_fds",
 			 (json_int_t)r->preserve_fds, "rows", (int)r->rows, "columns",
@@ -67,26 +74,33 @@ static int record_numbers(const json_t *json, struct run_record *r, struct err *
 	return 0;
 }
 
+static int words_from_json(struct words *words, const json_t *array)
+{
+	const json_t *word;
+	size_t i;
+	int r = 0;
+	json_array_foreach(array, i, word)
+		if (json_is_string(word) && r == 0)
+			r = words_add(words, json_string_value(word));
+	return r;
+}
+
 static int record_strings(const json_t *json, struct run_record *r, struct err *err)
 {
 	const char *name = NULL, *image = NULL, *runtime = NULL, *pidfile = NULL;
-	json_t *command = NULL, *word;
-	size_t i;
+	json_t *command = NULL, *volumes = NULL;
 	if (json_get_str(json, "name", JSON_NEED, &name, err) < 0 ||
 	    json_get_str(json, "image", JSON_NEED, &image, err) < 0 ||
 	    json_get_str(json, "runtime", JSON_MAY, &runtime, err) < 0 ||
 	    json_get_str(json, "pidfile", JSON_MAY, &pidfile, err) < 0 ||
-	    json_get_array(json, "command", JSON_MAY, &command, err) < 0)
+	    json_get_array(json, "command", JSON_MAY, &command, err) < 0 ||
+	    json_get_array(json, "volumes", JSON_MAY, &volumes, err) < 0)
 		return -EINVAL;
 	r->name = strdup(name);
 	r->image = strdup(image);
 	r->runtime = runtime ? strdup(runtime) : NULL;
 	r->pidfile = pidfile ? strdup(pidfile) : NULL;
-	int failed = 0;
-	json_array_foreach(command, i, word)
-		if (json_is_string(word) && failed == 0)
-			failed = words_add(&r->command, json_string_value(word));
-	if (failed < 0 || !r->name || !r->image || (runtime && !r->runtime) || (pidfile && !r->pidfile))
+	if (words_from_json(&r->command, command) < 0 || words_from_json(&r->volumes, volumes) < 0 || !r->name || !r->image || (runtime && !r->runtime) || (pidfile && !r->pidfile))
 		return err_set(err, -ENOMEM, "read a container's state");
 	return 0;
 }

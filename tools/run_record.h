@@ -20,6 +20,7 @@ struct run_record {
 	char *runtime;	/* as --runtime; NULL: the default */
 	char *pidfile;	/* NULL: none */
 	struct words command; /* what runs: the entrypoint included */
+	struct words volumes; /* the names of those it uses */
 	bool remove;	/* when it is over */
 	bool detach, tty, interactive;
 	bool mounted;	/* something is mounted at its rootfs */

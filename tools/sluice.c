@@ -19,8 +19,8 @@ static const struct verb *const verbs[] = {
 	&verb_kill,   &verb_wait,    &verb_rm,	  &verb_inspect, &verb_mount,
 	&verb_umount, &verb_mounts,  &verb_pull,  &verb_images,	 &verb_stat,
 	&verb_ls,     &verb_cat,     &verb_index, &verb_profile, &verb_gc,
-	&verb_fsck,   &verb_spec,    &verb_seccomp, &verb_hold,	 &verb_serve,
-	&verb_monitor,
+	&verb_fsck,   &verb_volume,  &verb_spec,  &verb_seccomp, &verb_hold,
+	&verb_serve,  &verb_monitor,
 };
 
 static void print_overview(void)

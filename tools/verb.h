@@ -41,4 +41,4 @@ int verb_again(char *const *argv);
 extern const struct verb verb_mount, verb_umount, verb_mounts, verb_pull, verb_images, verb_stat,
 	verb_ls, verb_cat, verb_index, verb_gc, verb_fsck, verb_hold, verb_serve, verb_spec, verb_run,
 	verb_exec, verb_ps, verb_logs, verb_stop, verb_kill, verb_wait, verb_rm, verb_inspect,
-	verb_monitor, verb_seccomp, verb_profile;
+	verb_monitor, verb_seccomp, verb_profile, verb_volume;

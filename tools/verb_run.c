@@ -20,6 +20,7 @@
 #include "tools/run_network.h"
 #include "tools/run_spaces.h"
 #include "tools/run_timing.h"
+#include "tools/run_volumes.h"
 #include "tools/text.h"
 #include "tools/verb.h"
 
@@ -129,7 +130,7 @@ static int run_note(struct run *run, const char *image, struct err *err)
 		record->rows = size.ws_row;
 		record->columns = size.ws_col;
 	}
-	return 0;
+	return run_volumes_note(&run->options, record, err);
 }
 
 static int run_mount_dir(const char *dir, const char *upper, const char *rootfs, struct err *err)
@@ -196,6 +197,8 @@ static int run_furnish(struct run *run, const char *image, char **words, struct 
 	int r = run_mount(run, image, err);
 	phases_mark_result(run->phases, "mounted", r);
 	if (r == 0)
+		r = run_volumes_place(run->ctx, &run->options, run->container, err);
+	if (r == 0)
 		r = run_check_signals(run, err);
 	if (r == 0)
 		r = run_network_attach(&run->options, run->container, &run->network, err);
@@ -205,6 +208,8 @@ static int run_furnish(struct run *run, const char *image, char **words, struct 
 	r = run_bundle_make(&bundle, &run->record, &run->config, err);
 	if (r < 0)
 		run->ctx->failed = bundle.exit_status;
+	if (r == -EINTR)
+		return run_check_signals(run, err) < 0 ? err->code : r;
 	if (r == 0)
 		r = run_write_config(run, err);
 	if (r == 0)

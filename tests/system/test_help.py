@@ -14,7 +14,7 @@ from conftest import PROGRAM, TREE
 from lib import images, layers, run
 
 VERBS = ("run", "exec", "ps", "logs", "stop", "kill", "wait", "rm", "inspect", "mount", "umount",
-         "mounts", "pull", "images", "stat", "ls", "cat", "index", "profile", "gc", "fsck", "spec",
+         "mounts", "pull", "images", "stat", "ls", "cat", "index", "profile", "gc", "fsck", "volume", "spec",
          "seccomp")
 HELP_ROW = re.compile(r"^ {2}(?:(-\w), | {4})(--[\w-]+)(?: (\S+))?(?: {2,}|$)")
 MAN_ROW = re.compile(r"^(?:\*(-\w)\*, )?\*(--[\w-]+)\*(?: (\S+))?$", re.M)

@@ -200,7 +200,7 @@ static void test_volumes(void **state)
 	assert_string_equal(config->mounts[7]->type, "tmpfs");
 	check_list(config->mounts[7]->options, config->mounts[7]->n_options,
 		   "nosuid|nodev|tmpcopyup|");
-	assert_string_equal(config->mounts[8]->destination, "/..a/b/");
+	assert_string_equal(config->mounts[8]->destination, "/..a/b");
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		AUTO(oci_config) struct oci_config *none = NULL;
 		char json[128], want[128];
@@ -210,6 +210,24 @@ static void test_volumes(void **state)
 			       bad[i]);
 		assert_err(convert(json, &options, &none, &err), -EINVAL, &err, want);
 	}
+}
+
+static void test_volumes_of_the_host(void **state)
+{
+	(void)state;
+	static const struct convert_options options = {.volumes = CONVERT_VOLUMES_BIND,
+						       .volumes_dir = "/c/volumes"};
+	AUTO(oci_config) struct oci_config *config = NULL;
+	struct err err = {0};
+	assert_ok(convert("{\"config\":{\"Cmd\":[\"c\"],\"Volumes\":{\"/data/\":{},\"/data\":{},"
+			  "\"/b\":{}}}}", &options, &config, &err), &err);
+	assert_int_equal(config->n_mounts, 9);
+	assert_string_equal(config->mounts[7]->destination, "/data");
+	assert_string_equal(config->mounts[7]->type, "bind");
+	assert_string_equal(config->mounts[7]->source, "/c/volumes/0");
+	check_list(config->mounts[7]->options, config->mounts[7]->n_options,
+		   "rbind|rprivate|rw|nosuid|nodev|");
+	assert_string_equal(config->mounts[8]->source, "/c/volumes/2");
 }
 
 static void test_user(void **state)
@@ -265,7 +283,7 @@ int main(void)
 		cmocka_unit_test(test_whole),	     cmocka_unit_test(test_absent),
 		cmocka_unit_test(test_args),	     cmocka_unit_test(test_foreign),
 		cmocka_unit_test(test_platform),     cmocka_unit_test(test_cwd_refused),
-		cmocka_unit_test(test_volumes),	     cmocka_unit_test(test_user),
+		cmocka_unit_test(test_volumes), cmocka_unit_test(test_volumes_of_the_host),	     cmocka_unit_test(test_user),
 		cmocka_unit_test(test_large),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

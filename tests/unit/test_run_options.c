@@ -154,6 +154,40 @@ static void volumes_and_mounts(void **state)
 	parsed_finish(&p);
 }
 
+static void volumes(void **state)
+{
+	struct parsed p;
+	(void)state;
+	PARSE(&p, "-v", "/own/", "-v", "data:/d:ro,nocopy,suid", "--mount", "type=volume,src=x.1,dst=/m",
+	      "--mount", "type=volume,target=/n,readonly", "--image-volume", "bind", "image");
+	const struct run_mount *m = p.options.mounts;
+	assert_int_equal(p.options.n_mounts, 4);
+	for (size_t i = 0; i < 4; i++)
+		assert_string_equal(m[i].type, "volume");
+	assert_null(m[0].source);
+	assert_string_equal(m[0].destination, "/own");
+	assert_non_null(option_of(&m[0], "rbind"));
+	assert_non_null(option_of(&m[0], "rprivate"));
+	assert_non_null(option_of(&m[0], "nosuid"));
+	assert_non_null(option_of(&m[0], "nodev"));
+	assert_string_equal(m[1].source, "data");
+	assert_true(m[1].nocopy && !m[0].nocopy);
+	assert_null(option_of(&m[1], "nosuid"));
+	assert_non_null(option_of(&m[1], "nodev"));
+	assert_null(option_of(&m[1], "nocopy"));
+	assert_string_equal(m[2].source, "x.1");
+	assert_null(m[3].source);
+	assert_non_null(option_of(&m[3], "ro"));
+	assert_int_equal(p.options.image_volume, RUN_IMAGE_VOLUME_ANONYMOUS);
+	parsed_finish(&p);
+	PARSE(&p, "--image-volume", "tmpfs", "image");
+	assert_int_equal(p.options.image_volume, RUN_IMAGE_VOLUME_TMPFS);
+	parsed_finish(&p);
+	PARSE(&p, "--image-volume", "ignore", "image");
+	assert_int_equal(p.options.image_volume, RUN_IMAGE_VOLUME_IGNORE);
+	parsed_finish(&p);
+}
+
 static void devices(void **state)
 {
 	struct parsed p;
@@ -273,13 +307,20 @@ static const char *const refused[][3] = {
 	{"--label", "=x", "KEY=VALUE"},
 	{"--annotation", "x", "KEY=VALUE"},
 	{"--sysctl", "x", "--sysctl does not take 'x'"},
-	{"--volume", "data:/x", "no named volumes"},
-	{"--volume", "/x", "SOURCE:DIR"},
+	{"--volume", "da ta:/x", "neither a path, with a slash in it, nor the name of a volume"},
+	{"--volume", ".data:/x", "nor the name of a volume"},
+	{"--volume", ":/x", "[SOURCE:]DIR"},
+	{"--volume", "x", "absolute path"},
+	{"--volume", "data:/x:suid,nosuid", "exclude each other"},
+	{"--mount", "type=bind,source=data,target=/x", "type=volume"},
+	{"--mount", "type=volume,source=a/b,target=/x", "nor the name of a volume"},
+	{"--mount", "type=volume,source=data", "lacks target="},
+	{"--image-volume", "disk", "anonymous (or bind), tmpfs or ignore"},
 	{"--volume", "/tmp:x", "absolute path below /"},
 	{"--volume", "/tmp:/", "absolute path below /"},
 	{"--volume", "/tmp:/x:fast", "does not take the option 'fast'"},
 	{"--volume", "/nonexistent/dir:/x", "No such file or directory"},
-	{"--mount", "type=volume,target=/x", "bind, tmpfs, ramfs or devpts"},
+	{"--mount", "type=image,target=/x", "bind, volume, tmpfs, ramfs or devpts"},
 	{"--mount", "type=bind,target=/x", "lacks source="},
 	{"--mount", "type=tmpfs", "lacks target="},
 	{"--mount", "type=tmpfs,dst=/x,color=red", "does not take the option 'color=red'"},
@@ -327,7 +368,8 @@ static void bad_values_are_named(void **state)
 		struct parsed p;
 		char *words[] = {strdup(refused[i][0]), strdup(refused[i][1]), NULL};
 		int r = parse(&p, words);
-		assert_true(r == -EINVAL || r == -ENOENT);
+		if (r != -EINVAL && r != -ENOENT)
+			fail_msg("%s %s: %d", refused[i][0], refused[i][1], r);
 		if (!strstr(err_text(&p.err), refused[i][2]))
 			fail_msg("%s %s: '%s' lacks '%s'", refused[i][0], refused[i][1],
 				 err_text(&p.err), refused[i][2]);
@@ -379,6 +421,7 @@ int main(void)
 		cmocka_unit_test_teardown(environment_is_passed_on, free_kept),
 		cmocka_unit_test_teardown(environment_files_come_first, free_kept),
 		cmocka_unit_test_teardown(volumes_and_mounts, free_kept),
+		cmocka_unit_test_teardown(volumes, free_kept),
 		cmocka_unit_test_teardown(devices, free_kept),
 		cmocka_unit_test_teardown(ports, free_kept),
 		cmocka_unit_test_teardown(resources, free_kept),

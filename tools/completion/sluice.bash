@@ -3,14 +3,14 @@
 # bash completion for sluice
 
 _sluice_verbs="run exec ps logs stop kill wait rm inspect mount umount mounts pull images stat ls cat index
-	profile gc fsck spec seccomp"
+	profile gc fsck volume spec seccomp"
 _sluice_common="--store --budget --platform --plain-http --offline --no-index --authfile --creds
 	--hosts-dir --cert-dir --timeout --read-timeout --format --log-level --help"
 
 _sluice_run="--name --rm --detach --interactive --tty --detach-keys --init --pull --fs --rootfs --runtime
 	--cidfile --pidfile --stop-signal --stop-timeout --timeout --dry-run --timing --entrypoint --workdir
 	--user --group-add --env --env-file --label --annotation --preserve-fds --volume --mount
-	--tmpfs --read-only --shm-size --device --gpus --cdi-spec-dir --network --publish --add-host --dns --hostname
+	--image-volume --tmpfs --read-only --shm-size --device --gpus --cdi-spec-dir --network --publish --add-host --dns --hostname
 	--pid --ipc --uts --cgroupns --userns --uidmap --gidmap --cgroup-parent --cap-add --cap-drop
 	--privileged --security-opt --sysctl --memory --memory-swap --cpus --cpu-shares --cpuset-cpus
 	--pids-limit --ulimit --oom-score-adj"
@@ -76,7 +76,7 @@ _sluice_plain() {
 			--name | --detach-keys | --pull | --runtime | --cidfile | --pidfile | \
 			--stop-signal | --stop-timeout | --entrypoint | --workdir | -w | --user | -u | \
 			--group-add | --env | -e | --env-file | --label | --annotation | --preserve-fds | \
-			--volume | -v | --mount | --tmpfs | --shm-size | --device | --gpus | --cdi-spec-dir | --network | \
+			--volume | -v | --image-volume | --mount | --tmpfs | --shm-size | --device | --gpus | --cdi-spec-dir | --network | \
 			--publish | -p | --add-host | --dns | --hostname | --pid | --ipc | --uts | \
 			--cgroupns | --userns | --uidmap | --gidmap | --cgroup-parent | --cap-add | \
 			--cap-drop | --security-opt | --sysctl | --memory | -m | --memory-swap | --cpus | \
@@ -111,6 +111,7 @@ _sluice_value() {
 		--cpuset-cpus | --pids-limit | --ulimit | --oom-score-adj | --tail | --since | \
 		--time | --signal | -s | --workdir | -w | --profile-quiet | --profile-time | \
 		--profile-bytes) ;;
+	--image-volume) words="anonymous tmpfs ignore" ;;
 	--pull) words="always missing newer never" ;;
 	--env-file | --cidfile | --pidfile | --volume | -v) compopt -o default ;;
 	*) return 1 ;;
@@ -145,6 +146,7 @@ _sluice() {
 			profile:3) [[ ${plain[1]} != @(import|export) ]] || compopt -o default ;;
 			seccomp:1) words="check explain diff record default" ;;
 			seccomp:*) [[ ${plain[1]} == @(explain|record) ]] || compopt -o default ;;
+			volume:1) words="create ls rm" ;;
 			spec:1) words="convert features new validate" ;;
 			spec:2) [ "${plain[1]}" != validate ] || compopt -o default ;;
 			esac
