@@ -78,6 +78,12 @@ void cni_result_finish(struct cni_result *result);
 DEFINE_FINISH(cni_result, cni_result_finish);
 
 /*
+ * What the last of the plugins said (SPEC.md 1.0.0, section 5), with types and references checked.
+ * Keeps a reference to json; the caller finishes *ret. -EINVAL with what is wrong, -ENOMEM.
+ */
+int cni_result_read(json_t *json, struct cni_result *ret, struct err *err);
+
+/*
  * Connects a container, whose directory is dirfd: ADD of every plugin, in order,
  * each with the result of the one before. After a failure what was done is undone
  * (within CNI_UNDO_MS); where that fails, too, the sentence says so, and the record stays. The caller

@@ -172,7 +172,33 @@ int engine_pause(void *conn, const struct driver_call *call, const char *id,
 int engine_resume(void *conn, const struct driver_call *call, const char *id,
 		  struct driver_error *error);
 
-/* driver_engine_stream.c */
+/* driver_engine_stream.c: what is done with each line, or piece, of three streams. */
+enum { ENGINE_STAMP_MAX = 64 }; /* of the time before each entry of a log */
+
+struct engine_pulling {
+	const struct engine *engine;
+	const struct driver_pull *pull;
+	const char *what;
+};
+struct engine_logging {
+	const struct driver_logs *logs;
+	const char *what;
+	bool stamped;	/* the current frame's time is known */
+	bool hidden;	/* it is before since_ns */
+	int64_t time_ns;
+	char stamp[ENGINE_STAMP_MAX];
+	size_t have;	/* bytes of it */
+};
+struct engine_watching {
+	const struct driver_events *events;
+	const char *what;
+};
+
+int engine_pull_line(void *pulling, const char *text, struct driver_error *error);
+int engine_log_bytes(void *logging, enum driver_stream stream, bool first, const char *bytes,
+		     size_t n, struct driver_error *error);
+int engine_event_line(void *watching, const char *text, struct driver_error *error);
+
 int engine_pull(void *conn, const struct driver_call *call, const struct driver_pull *pull,
 		struct driver_error *error);
 int engine_logs(void *conn, const struct driver_call *call, const struct driver_logs *logs,

@@ -10,7 +10,6 @@
 enum {
 	IMAGE_PATH_MAX = 4096,
 	AUTH_MAX = 64 << 10,
-	STAMP_MAX = 64, /* of the time before each entry of a log */
 };
 
 /* What a line of progress says to a person: "id: status progress". */
@@ -26,15 +25,9 @@ static int pull_words(const json_t *line, struct buf *out)
 			  progress && *progress ? " " : "", progress ? progress : "");
 }
 
-struct pulling {
-	const struct engine *engine;
-	const struct driver_pull *pull;
-	const char *what;
-};
-
-static int pull_line(void *data, const char *text, struct driver_error *error)
+int engine_pull_line(void *data, const char *text, struct driver_error *error)
 {
-	struct pulling *p = data;
+	struct engine_pulling *p = data;
 	AUTO_JSON json_t *line = NULL;
 	AUTO_FINISH(buf) struct buf words = buf_make(DRIVER_ENGINE_LINE_MAX);
 	struct err err = {0};
@@ -106,9 +99,9 @@ int engine_pull(void *conn, const struct driver_call *call, const struct driver_
 	if (r < 0)
 		return driver_fail(error, r == -E2BIG ? DRIVER_INVALID : DRIVER_ENGINE, NULL,
 				   "%s: %s", what, strerrordesc_np(-r));
-	struct pulling pulling = {.engine = conn, .pull = pull, .what = what};
+	struct engine_pulling pulling = {.engine = conn, .pull = pull, .what = what};
 	struct engine_lines lines = {.what = what, .rest = buf_make(DRIVER_ENGINE_LINE_MAX),
-				     .line = pull_line, .data = &pulling};
+				     .line = engine_pull_line, .data = &pulling};
 	struct engine_request request = {.what = what, .method = "POST", .path = path.data,
 					 .header = auth, .piece = engine_lines_piece,
 					 .data = &lines};
@@ -119,18 +112,8 @@ int engine_pull(void *conn, const struct driver_call *call, const struct driver_
 	return r;
 }
 
-struct logging {
-	const struct driver_logs *logs;
-	const char *what;
-	bool stamped;	/* the current frame's time is known */
-	bool hidden;	/* it is before since_ns */
-	int64_t time_ns;
-	char stamp[STAMP_MAX];
-	size_t have;	/* bytes of it */
-};
-
 /* The call-back; what it returns below 0 is the call's result. */
-static int log_show(struct logging *l, enum driver_stream stream, const char *bytes, size_t n,
+static int log_show(struct engine_logging *l, enum driver_stream stream, const char *bytes, size_t n,
 		    struct driver_error *error)
 {
 	if (n == 0 || l->hidden)
@@ -142,10 +125,10 @@ static int log_show(struct logging *l, enum driver_stream stream, const char *by
 }
 
 /* A frame is "TIME bytes". */
-static int log_bytes(void *data, enum driver_stream stream, bool first, const char *bytes,
-		     size_t n, struct driver_error *error)
+int engine_log_bytes(void *data, enum driver_stream stream, bool first, const char *bytes, size_t n,
+		     struct driver_error *error)
 {
-	struct logging *l = data;
+	struct engine_logging *l = data;
 	if (first) {
 		l->have = 0;
 		l->stamped = false;
@@ -206,8 +189,8 @@ int engine_logs(void *conn, const struct driver_call *call, const struct driver_
 	r = logs_path(logs, tty, &path);
 	if (r < 0)
 		return driver_fail_set(error, r, "%s", what);
-	struct logging logging = {.logs = logs, .what = what};
-	struct engine_frames frames = {.what = what, .bytes = log_bytes, .data = &logging,
+	struct engine_logging logging = {.logs = logs, .what = what};
+	struct engine_frames frames = {.what = what, .bytes = engine_log_bytes, .data = &logging,
 				       .failure = buf_make(DRIVER_RAW_MAX)};
 	struct engine_request request = {.what = what, .method = "GET", .path = path.data,
 					 .piece = tty ? log_raw : engine_frames_piece,
@@ -219,11 +202,6 @@ int engine_logs(void *conn, const struct driver_call *call, const struct driver_
 	buf_finish(&frames.failure);
 	return r;
 }
-
-struct watching {
-	const struct driver_events *events;
-	const char *what;
-};
 
 static enum driver_event_kind event_kind(const char *action)
 {
@@ -261,9 +239,9 @@ static int event_exit_code(const json_t *actor)
 	return text && u64_parse(text, UINT8_MAX, &code) == 0 ? (int)code : -1;
 }
 
-static int event_line(void *data, const char *text, struct driver_error *error)
+int engine_event_line(void *data, const char *text, struct driver_error *error)
 {
-	struct watching *w = data;
+	struct engine_watching *w = data;
 	AUTO_JSON json_t *event = NULL;
 	struct err err = {0};
 	int r = json_parse_object(text, strlen(text), "event", &event, &err);
@@ -309,9 +287,9 @@ int engine_events(void *conn, const struct driver_call *call, const struct drive
 	int r = events_path(own ? own : "/events", events->id, &path);
 	if (r < 0)
 		return driver_fail_set(error, r, "%s", what);
-	struct watching watching = {.events = events, .what = what};
+	struct engine_watching watching = {.events = events, .what = what};
 	struct engine_lines lines = {.what = what, .rest = buf_make(DRIVER_ENGINE_LINE_MAX),
-				     .line = event_line, .data = &watching};
+				     .line = engine_event_line, .data = &watching};
 	struct engine_request request = {.what = what, .method = "GET", .path = path.data,
 					 .unversioned = own, .piece = engine_lines_piece,
 					 .data = &lines};
