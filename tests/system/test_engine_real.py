@@ -4,12 +4,13 @@ import json
 import os
 import pty
 import shutil
+import socket
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
-from lib import engine, run
+from lib import engine, registry, run
 from test_engine import CTL, SECONDS_MAX, ask
 
 IMAGE = "localhost/box:1"
@@ -197,6 +198,62 @@ def test_exec_in_a_terminal(real, box):
     os.close(master)
     os.close(slave)
     assert done.stdout == b'sized\r\n{"exit_code":0,"has_pid":false}\n', done.stderr
+
+
+def test_exec_hands_over_its_terminal(real, box, tmp_path):
+    """Its master goes to the console socket; what is typed there reaches the program."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "console"))
+        listening.listen()
+        listening.settimeout(SECONDS_MAX)
+        request = {"do": "exec", "id": box, "console": str(tmp_path / "console"),
+                   "process": {"args": ["sh", "-c", "stty size; read x; echo got $x; exit 7"],
+                               "terminal": True, "consoleSize": {"height": 41, "width": 83}}}
+        with subprocess.Popen([CTL, real.kind, real.socket, json.dumps(request)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            connection, _ = listening.accept()
+            with connection:
+                _, (master,), _, _ = socket.recv_fds(connection, 64, 1)
+            os.write(master, b"words\n")
+            said, failure = process.communicate(timeout=SECONDS_MAX)
+            heard = os.read(master, 4096)
+            os.close(master)
+    assert said == b'{"exit_code":7,"has_pid":false}\n', failure
+    lines = heard.decode().split()
+    assert "got words" in heard.decode() and lines.count("words") == 2
+
+
+def unreachable_registry(real, source, place):
+    """A registry with one image in the network namespace of the engine, which may be none of this
+    machine's; returns its process and the image's name."""
+    server = registry.Registry(place)
+    server.start()
+    server.push(f"oci:{source}:latest", "box/app:1")
+    server.stop()
+    inside = ["nsenter", "--target", str(real.process.pid), "--net", "--"]
+    run.run(*inside, "busybox", "ip", "link", "set", "lo", "up")
+    process = subprocess.Popen([*inside, "docker-registry", "serve", str(place / "registry.yml")],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    answers = [*inside, "curl", "--silent", f"http://localhost:{server.port}/v2/"]
+    run.wait_until(lambda: run.run(*answers, check=False).returncode == 0, SECONDS_MAX, "the registry")
+    return process, f"localhost:{server.port}/box/app:1"
+
+
+def test_pull(real, small_image, tmp_path):
+    process, name = unreachable_registry(real, small_image.split(":")[1], tmp_path / "registry")
+    try:
+        said = does(real, {"do": "pull", "image": name})
+        assert said and all("progress" in line for line in said)
+        does(real, {"do": "pull", "image": name},
+             {"do": "create", "id": "pulled", "image": name, "command": ["sh", "-c", "exit 9"],
+              "options": HOST, "start": True})
+        assert does(real, {"do": "wait", "id": "pulled"}) == [{"exit_code": 9}]
+        does(real, {"do": "delete", "id": "pulled", "force": True})
+        failure = fails(real, {"do": "pull", "image": name.replace("app:1", "app:2")}, "not found")
+        assert "app:2" in failure["sentence"]
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @pytest.mark.parametrize("how, code", [("deadline", "timeout"), ("cancel", "cancelled")])

@@ -198,7 +198,13 @@ class Podman(Engine):
         conf = self.place / "containers.conf"
         conf.write_text('[containers]\nnetns = "none"\npids_limit = 0\n'
                         'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
-        return {**super().environment(), "CONTAINERS_CONF": str(conf)}
+        registries = self.place / "registries.conf"
+        registries.write_text('[[registry]]\nlocation = "localhost"\ninsecure = true\n')
+        policy = self.place / ".config/containers/policy.json"
+        policy.parent.mkdir(parents=True, exist_ok=True)
+        policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        return {**super().environment(), "CONTAINERS_CONF": str(conf), "HOME": str(self.place),
+                "CONTAINERS_REGISTRIES_CONF": str(registries)}
 
     def stop(self):
         """Its monitors stay for minutes after a program that was run in a container."""
