@@ -342,10 +342,22 @@ int run_parse_env(const char *text, char *const *env, struct words *list, struct
 	return r < 0 ? err_set(err, r, "take --env") : 0;
 }
 
+/* Also of a pipe, such as a shell's <(command). */
+static int slurp_text(const char *path, struct buf *ret, struct err *err)
+{
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return err_set(err, -errno, "open %s", path);
+	int r = file_slurp_fd(fd, ret);
+	if (r == -E2BIG)
+		return err_say(err, r, "read %s: larger than the limit of %zu bytes", path, ret->max);
+	return r < 0 ? err_set(err, r, "read %s", path) : 0;
+}
+
 int run_parse_env_file(const char *path, char *const *env, struct words *list, struct err *err)
 {
 	AUTO_FINISH(buf) struct buf text = buf_make(RUN_ENV_FILE_MAX);
-	int r = file_slurp(AT_FDCWD, path, &text, err);
+	int r = slurp_text(path, &text, err);
 	if (r < 0)
 		return err_prefix(err, r, "--env-file");
 	if (text.len > 0 && memchr(text.data, '\0', text.len))

@@ -219,6 +219,12 @@ def test_memory_files(containers):
 def test_many_variables(containers, tmp_path):
     file = tmp_path / "env"
     file.write_text("".join(f"VAR_{n}=value {n}\n" for n in range(10_000)))
+    read, write = os.pipe()
+    os.write(write, b"PIPED=yes\n")
+    os.close(write)
+    assert containers("sh", "-c", "echo $PIPED", flags=["--env-file", f"/dev/fd/{read}"],
+                      pass_fds=[read]).stdout == "yes\n"
+    os.close(read)
     said = containers("sh", "-c", "echo $VAR_0 $VAR_9999; env | grep -c ^VAR_", flags=["--env-file", file])
     assert said.stdout == "value 0 value 9999\n10000\n"
 
