@@ -47,15 +47,18 @@ static bool is_mounted(const char *path, void *arg)
 	return false;
 }
 
-static bool may_execute(const struct user *user, const struct stat *st)
+static bool may_execute(const struct command_search *search, const struct stat *st)
 {
+	const struct user *user = search->user;
+	uid_t uid = id_maps_uid_inside(search->maps, st->st_uid);
+	gid_t gid = id_maps_gid_inside(search->maps, st->st_gid);
 	if (!user || user->uid == 0)
 		return st->st_mode & 0111;
-	if (st->st_uid == user->uid)
+	if (uid == user->uid)
 		return st->st_mode & S_IXUSR;
-	bool member = st->st_gid == user->gid;
+	bool member = gid == user->gid;
 	for (size_t i = 0; !member && i < user->n_gids; i++)
-		member = st->st_gid == user->gids[i];
+		member = gid == user->gids[i];
 	return st->st_mode & (member ? S_IXGRP : S_IXOTH);
 }
 
@@ -87,7 +90,7 @@ static int place_find(const struct command_search *search, const char *path, str
 		r = rootfs_stat(search->root, real, &st);
 		if (r < 0)
 			return r;
-		if (!S_ISREG(st.st_mode) || !may_execute(search->user, &st))
+		if (!S_ISREG(st.st_mode) || !may_execute(search, &st))
 			return S_ISDIR(st.st_mode) ? -EISDIR : -EACCES;
 	}
 	ret->real = steal_ptr(&real);

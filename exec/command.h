@@ -16,6 +16,7 @@
 #include <stdbool.h>
 
 #include "base/cleanup.h"
+#include "base/idmap.h"
 #include "base/err.h"
 #include "exec/user.h"
 
@@ -26,6 +27,7 @@ struct command_search {
 	const char *path;		 /* value of PATH; NULL: only the working directory */
 	const char *cwd;		 /* of the process; absolute */
 	const struct user *user;	 /* who runs it; NULL: root */
+	const struct id_maps *maps;	 /* of its user namespace, by which files belong to users; NULL: none */
 	const char *const *mounts;	 /* their destinations, resolved; NULL-terminated, or NULL */
 };
 

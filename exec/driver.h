@@ -147,6 +147,12 @@ struct driver_create {
 	const char *console_socket; /* gets the terminal's master (exec/console.h); NULL: no tty */
 	const int *preserve_fds;    /* become 3, 4, … in the container */
 	size_t n_preserve_fds;
+	/*
+	 * Runtimes. A root filesystem in a place where the root of the container's user namespace may
+	 * not go: for the runtime alone it is bound at rootfs_at, a directory, which is the
+	 * configuration's root.path. NULL: root.path is where it is.
+	 */
+	const char *rootfs, *rootfs_at;
 	bool start; /* start it too, in one step where the runtime can */
 	/* Engines. tty and open_stdin are theirs as well. */
 	const struct driver_image *image;

@@ -231,7 +231,8 @@ static int oci_create(void *data, const struct driver_call *call,
 	(void)snprintf(what, sizeof(what), "create container %s", create->id);
 	struct oci_command command = {.what = what, .args = args.list, .stdio = create->stdio,
 				      .preserve_fds = create->preserve_fds,
-				      .n_preserve_fds = create->n_preserve_fds};
+				      .n_preserve_fds = create->n_preserve_fds,
+				      .view_from = create->rootfs, .view_at = create->rootfs_at};
 	r = oci_run(conn, call, &command, NULL, NULL, error);
 	if (r < 0) {
 		clean_up(conn, create);

@@ -28,6 +28,7 @@ struct oci_command {
 	const int *stdio;	 /* three: the container's; NULL: the output is read */
 	const int *preserve_fds;
 	size_t n_preserve_fds;
+	const char *view_from, *view_at; /* as hybrid_view; NULL: nothing is elsewhere */
 	bool any_status; /* an exit status other than 0 is a result, when nothing was logged */
 };
 

@@ -266,6 +266,7 @@ int oci_run(const struct oci_conn *conn, const struct driver_call *call,
 		r = table_make(command, null, log_fd, &fds, &n_fds);
 	if (r < 0)
 		return driver_fail_set(error, r, "%s: prepare %s", command->what, conn->name);
+	struct hybrid_view view = {command->view_from, command->view_at, conn->hybrid};
 	/* One that could not be made is only slower. */
 	if (strcmp(conn->name, "crun") == 0)
 		(void)oci_seal(conn->path, &sealed);
@@ -280,7 +281,8 @@ int oci_run(const struct oci_conn *conn, const struct driver_call *call,
 		.n_fds = n_fds,
 		.errors = command->stdio ? NULL : &errors,
 		.until_exit = true,
-		.prepare = conn->hybrid ? hybrid_enter : NULL,
+		.prepare = command->view_from ? hybrid_view : conn->hybrid ? hybrid_enter : NULL,
+		.data = &view,
 	};
 	struct err err = {0};
 	int status = 0;

@@ -40,14 +40,28 @@ const char *cgroup_mode_name(enum cgroup_mode mode)
 	return "none";
 }
 
+/* Slave, not private: an unmount on the host must reach us, or a file system stays busy. */
+static int enter(void)
+{
+	return unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ?
+		       -errno : 0;
+}
+
+int hybrid_view(void *data)
+{
+	const struct hybrid_view *view = data;
+	int r = view->hybrid ? hybrid_enter(NULL) : enter();
+	if (r < 0)
+		return r;
+	return mount(view->from, view->at, NULL, MS_BIND | MS_REC, NULL) < 0 ? -errno : 0;
+}
+
 int hybrid_enter(void *data)
 {
 	(void)data;
-	if (unshare(CLONE_NEWNS) < 0)
-		return -errno;
-	/* Slave, not private: an unmount on the host must reach us, or a file system stays busy. */
-	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		return -errno;
+	int r = enter();
+	if (r < 0)
+		return r;
 	if (umount2(CGROUP_UNIFIED, MNT_DETACH) == 0)
 		return 0;
 	if (errno != EINVAL)

@@ -9,6 +9,8 @@
  * the host still do so there.
  */
 
+#include <stdbool.h>
+
 enum cgroup_mode {
 	CGROUP_NONE,
 	CGROUP_V1,
@@ -28,3 +30,12 @@ const char *cgroup_mode_name(enum cgroup_mode mode);
  * (it is spawn.prepare's). 0 or -errno; -EPERM without CAP_SYS_ADMIN.
  */
 int hybrid_enter(void *data);
+
+/* What a runtime is to see elsewhere than where it is. */
+struct hybrid_view {
+	const char *from, *at; /* directories */
+	bool hybrid;	       /* also without version 2 */
+};
+
+/* The same with one directory bound on another; data is a struct hybrid_view. */
+int hybrid_view(void *data);

@@ -151,6 +151,12 @@ static int create(struct monitor *monitor, const struct driver_call *call, struc
 	int fds[3] = {-1, -1, -1};
 	int r = monitor_open_stdio(monitor, fds, &err);
 	AUTO_FINISH(driver_created) struct driver_created made = {0};
+	AUTO_FREE char *rootfs = NULL;
+	if (r == 0 && config->rootfs_at &&
+	    asprintf(&rootfs, "%s/" CONTAINER_ROOTFS, container_path(config->container)) < 0) {
+		rootfs = NULL;
+		r = err_set(&err, -ENOMEM, "find the root filesystem");
+	}
 	if (r == 0) {
 		struct driver_create request = {
 			.id = container_id(config->container),
@@ -159,6 +165,8 @@ static int create(struct monitor *monitor, const struct driver_call *call, struc
 			.console_socket = console ? console_path(console) : NULL,
 			.preserve_fds = config->preserve_fds,
 			.n_preserve_fds = config->n_preserve_fds,
+			.rootfs = rootfs,
+			.rootfs_at = config->rootfs_at,
 			/* A terminal has its size before anyone can ask for it. */
 			.start = config->created == NULL && !console,
 		};

@@ -58,6 +58,7 @@ struct monitor_config {
 	uint16_t rows, columns;	     /* of the terminal; 0: not known */
 	const int *preserve_fds;     /* become 3, 4, … in the container; borrowed */
 	size_t n_preserve_fds;
+	const char *rootfs_at;	     /* as driver_create's, for CONTAINER_ROOTFS; NULL: it is not moved */
 	int stop_signal;	     /* 0: SIGTERM */
 	uint64_t stop_timeout_ms;    /* from stop_signal to SIGKILL; 0: MONITOR_STOP_MS */
 	uint64_t run_timeout_ms;     /* then it is stopped: --timeout; 0: never */

@@ -19,10 +19,15 @@ static const char *const kernels[] = {"/dev", "/proc", "/sys"};
 /* Files of ours that are mounted there; never on what a symlink of the image names. */
 static const char *const generated[] = {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"};
 
-int skeleton_make(int root, struct err *err)
+static struct rootfs_owner owner_of(const struct id_maps *maps, mode_t mode)
+{
+	return (struct rootfs_owner){id_maps_uid(maps, 0), id_maps_gid(maps, 0), mode};
+}
+
+int skeleton_make(int root, const struct id_maps *maps, struct err *err)
 {
 	for (size_t i = 0; i < ARRAY_LEN(skeleton); i++) {
-		const struct rootfs_owner owner = {.mode = skeleton[i].mode};
+		const struct rootfs_owner owner = owner_of(maps, skeleton[i].mode);
 		const char *name = skeleton[i].name;
 		struct stat st;
 		if (fstatat(root, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -126,11 +131,13 @@ static int drop_link(int root, const char *path, struct err *err)
 	return 0;
 }
 
-static int make_target(int root, const char *real, bool file, const char *written, struct err *err)
+static int make_target(int root, const char *real, bool file, const struct id_maps *maps,
+		       const char *written, struct err *err)
 {
 	struct err why = {0};
-	int r = file ? rootfs_create(root, real, NULL, &why)
-		     : rootfs_mkdirs(root, real, NULL, NULL, &why);
+	const struct rootfs_owner owner = owner_of(maps, file ? 0644 : 0755);
+	int r = file ? rootfs_create(root, real, &owner, &why)
+		     : rootfs_mkdirs(root, real, &owner, NULL, &why);
 	if (r == -EISDIR)
 		return err_say(err, r, "%.200s is a directory in the image, and a file cannot be "
 			       "mounted on it", written);
@@ -141,7 +148,8 @@ static int make_target(int root, const char *real, bool file, const char *writte
 		     : 0;
 }
 
-static int prepare_mount(int root, struct oci_config *config, size_t i, struct err *err)
+static int prepare_mount(int root, struct oci_config *config, size_t i, const struct id_maps *maps,
+			 struct err *err)
 {
 	struct oci_mount *mount = config->mounts[i];
 	struct earlier earlier = {.config = config, .n = i};
@@ -162,7 +170,7 @@ static int prepare_mount(int root, struct oci_config *config, size_t i, struct e
 		return err_say(err, -EINVAL, "nothing can be mounted on %.200s, which is the root",
 			       written);
 	if (!is_hidden(real, &earlier))
-		r = make_target(root, real, file, written, err);
+		r = make_target(root, real, file, maps, written, err);
 	if (r == 0 && oci_mount_set_destination(mount, real) < 0)
 		r = err_set(err, -ENOMEM, "prepare the mounts");
 	return r;
@@ -170,8 +178,10 @@ static int prepare_mount(int root, struct oci_config *config, size_t i, struct e
 
 /* A device outside of /dev: only what is above it is made, the runtime makes the node. */
 static int prepare_device(int root, const struct oci_config *config,
-			  struct oci_linux_device *device, struct err *err)
+			  struct oci_linux_device *device, const struct id_maps *maps,
+			  struct err *err)
 {
+	const struct rootfs_owner owner = owner_of(maps, 0755);
 	struct earlier mounts = {.config = config, .n = config->n_mounts};
 	const char *written = device->path;
 	AUTO_FREE char *real = NULL;
@@ -184,7 +194,7 @@ static int prepare_device(int root, const struct oci_config *config,
 		return r;
 	if (!is_hidden(real, &mounts)) {
 		above = strndup(real, (size_t)(strrchr(real, '/') - real));
-		r = above ? rootfs_mkdirs(root, above, NULL, NULL, err)
+		r = above ? rootfs_mkdirs(root, above, &owner, NULL, err)
 			  : err_set(err, -ENOMEM, "prepare the devices");
 	}
 	if (r == 0 && oci_linux_device_set_path(device, real) < 0)
@@ -192,18 +202,19 @@ static int prepare_device(int root, const struct oci_config *config,
 	return r;
 }
 
-int skeleton_mounts(int root, struct oci_config *config, struct err *err)
+int skeleton_mounts(int root, struct oci_config *config, const struct id_maps *maps,
+		    struct err *err)
 {
 	if (config->n_mounts > SKELETON_MOUNTS_MAX)
 		return err_say(err, -E2BIG, "%zu mounts are more than the limit of %d",
 			       config->n_mounts, SKELETON_MOUNTS_MAX);
 	for (size_t i = 0; i < config->n_mounts; i++) {
-		int r = prepare_mount(root, config, i, err);
+		int r = prepare_mount(root, config, i, maps, err);
 		if (r < 0)
 			return r;
 	}
 	for (size_t i = 0; config->linux && i < config->linux->n_devices; i++) {
-		int r = prepare_device(root, config, config->linux->devices[i], err);
+		int r = prepare_device(root, config, config->linux->devices[i], maps, err);
 		if (r < 0)
 			return r;
 	}

@@ -9,10 +9,12 @@
  * All of it works on the merged tree, a writable overlay on the image; what
  * changes ends up in the overlay's upper, and the kernel writes the whiteouts
  * and opaque directories that go with it. `root` is a descriptor of the merged
- * tree's root as in exec/rootfs.h; nothing may run in the tree meanwhile.
+ * tree's root as in exec/rootfs.h; nothing may run in the tree meanwhile. `maps`, which may be NULL,
+ * says who root of the container's user namespace is: what is made is that one's.
  */
 
 #include "base/err.h"
+#include "base/idmap.h"
 #include "exec/rootfs.h"
 #include "exec/spec/oci.h"
 
@@ -26,7 +28,7 @@ enum { SKELETON_MOUNTS_MAX = 16384 };
  * to a directory of the image: an image whose /etc is a symlink has an empty
  * /etc when it runs.
  */
-int skeleton_make(int root, struct err *err);
+int skeleton_make(int root, const struct id_maps *maps, struct err *err);
 
 /*
  * Makes what the mounts of a configuration are mounted on: a file for a bind
@@ -46,7 +48,8 @@ int skeleton_make(int root, struct err *err);
  * where a file and a directory do not go together, -ELOOP. -ENOENT and the
  * like for a source that is not there.
  */
-int skeleton_mounts(int root, struct oci_config *config, struct err *err);
+int skeleton_mounts(int root, struct oci_config *config, const struct id_maps *maps,
+		    struct err *err);
 
 /*
  * Makes the working directory where it is missing and will not be hidden by a

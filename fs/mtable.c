@@ -26,6 +26,7 @@ void mtable_entry_finish(struct mtable_entry *entry)
 	free(entry->store);
 	free(entry->upper);
 	free(entry->record.touched);
+	id_maps_finish(&entry->maps);
 	*entry = (struct mtable_entry){0};
 }
 
@@ -60,8 +61,10 @@ static int start_parse(const json_t *json, struct mount_start *start, struct err
 int mtable_save(int entry_fd, const struct mtable_entry *entry, struct err *err)
 {
 	struct digest_text manifest;
+	AUTO_JSON json_t *maps = id_maps_json(&entry->maps);
 	AUTO_JSON json_t *json = json_pack(
-		"{s:s,s:s,s:s,s:s,s:s,s:s*,s:b,s:b,s:i,s:i,s:I,s:o,s:o}", "id", entry->id, "dir", entry->dir,
+		"{s:O,s:s,s:s,s:s,s:s,s:s,s:s*,s:b,s:b,s:i,s:i,s:I,s:o,s:o}", "id_maps", maps, "id",
+		entry->id, "dir", entry->dir,
 		"image", entry->image, "store", entry->store, "manifest",
 		digest_str(&entry->manifest, manifest.s), "upper", entry->upper, "erofs",
 		entry->erofs, "own_upper", entry->own_upper, "holder", (int)entry->holder, "server",
@@ -95,12 +98,15 @@ static int record_parse(const json_t *json, struct mtable_record *record, struct
 static int entry_parse(const json_t *json, struct mtable_entry *e, struct err *err)
 {
 	const char *id = NULL, *dir = NULL, *image = NULL, *store = NULL, *upper = NULL;
+	json_t *maps = NULL;
 	int64_t holder = 0, server = 0;
 	if (json_get_str(json, "id", JSON_NEED, &id, err) < 0 ||
 	    json_get_str(json, "dir", JSON_NEED, &dir, err) < 0 ||
 	    json_get_str(json, "image", JSON_NEED, &image, err) < 0 ||
 	    json_get_str(json, "store", JSON_NEED, &store, err) < 0 ||
 	    json_get_str(json, "upper", JSON_MAY, &upper, err) < 0 ||
+	    json_get_object(json, "id_maps", JSON_MAY, &maps, err) < 0 ||
+	    id_maps_parse(maps, &e->maps, err) < 0 ||
 	    json_get_bool(json, "own_upper", JSON_MAY, &e->own_upper, err) < 0 ||
 	    json_get_bool(json, "erofs", JSON_MAY, &e->erofs, err) < 0 ||
 	    json_get_digest(json, "manifest", JSON_NEED, &e->manifest, err) < 0 ||

@@ -23,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/idmap.h"
 
 enum {
 	MTABLE_ID_MAX = 17, /* 16 hex digits and a NUL */
@@ -55,6 +56,7 @@ struct mtable_entry {
 	bool erofs;	 /* the kernel mounts the metadata; FUSE serves the devices only */
 	bool own_upper;	 /* a temporary one, removed with the mount */
 	struct mtable_record record;
+	struct id_maps maps; /* of the user namespace it is for; zeroed: none */
 	struct digest manifest;
 	pid_t holder, server;
 	int64_t created; /* seconds since the epoch */

@@ -26,6 +26,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/idmap.h"
 #include "fetcher/source.h"
 #include "fs/counters.h"
 #include "fs/erofs.h"
@@ -48,6 +49,7 @@ struct server_config {
 	bool files_are_devices; /* as devices_image() makes them: no file that is read ends there */
 	uint64_t read_timeout_ms;  /* until a parked read is EIO; 0: never */
 	unsigned int threads;	   /* 0: SERVER_THREADS */
+	const struct id_maps *maps; /* whom files belong to is told by these; borrowed; NULL: as it is */
 	struct mount_counters *counters; /* borrowed; NULL: nobody looks */
 	struct recorder *recorder; /* borrowed; is told what is read; NULL: nobody wants to know */
 };

@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/buf.h"
+#include "base/le.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "fs/server_priv.h"
@@ -16,7 +17,14 @@ enum {
 	SECTOR_SIZE = 512,	   /* the unit of st_blocks */
 	READDIR_MAX = 128 * 1024,  /* bytes of one READDIR answer */
 	XATTR_NAMES_MAX = 65536,   /* XATTR_LIST_MAX of Linux */
+	FILECAP_V2_SIZE = 20,	   /* XATTR_CAPS_SZ_2 and _3 of linux/capability.h */
+	FILECAP_V3_SIZE = 24,
 };
+
+#define FILECAP_NAME	 "security.capability"
+#define FILECAP_REVISION UINT32_C(0xff000000)
+#define FILECAP_V2	 UINT32_C(0x02000000)
+#define FILECAP_V3	 UINT32_C(0x03000000)
 
 /* Thirty years: nothing in an image ever changes. */
 #define FOREVER 1e9
@@ -58,8 +66,8 @@ static void fill_stat(const struct server *server, const struct erofs_inode *ino
 		.st_ino = ino_of(server, inode->nid),
 		.st_mode = inode->mode,
 		.st_nlink = inode->nlink,
-		.st_uid = inode->uid,
-		.st_gid = inode->gid,
+		.st_uid = id_maps_uid(server->config.maps, inode->uid),
+		.st_gid = id_maps_gid(server->config.maps, inode->gid),
 		.st_rdev = makedev(inode->major, inode->minor),
 		.st_size = (off_t)u64_min(inode->size, INT64_MAX),
 		.st_blksize = BLOCK_SIZE,
@@ -280,6 +288,24 @@ static void reply_xattr(fuse_req_t req, const void *data, size_t n, size_t size)
 		(void)fuse_reply_buf(req, data, n);
 }
 
+/*
+ * Capabilities of a file count in a user namespace whose root they name (revision 3 of
+ * linux/capability.h); an image's (revision 2) are the machine's own.
+ */
+static void reply_filecap(fuse_req_t req, const struct server *server, const void *value, size_t n,
+			  size_t size)
+{
+	unsigned char cap[FILECAP_V3_SIZE];
+	if (n != FILECAP_V2_SIZE || (le32_get(value) & FILECAP_REVISION) != FILECAP_V2) {
+		reply_xattr(req, value, n, size);
+		return;
+	}
+	memcpy(cap, value, n);
+	le32_put(cap, (le32_get(value) & ~FILECAP_REVISION) | FILECAP_V3);
+	le32_put(cap + FILECAP_V2_SIZE, id_maps_uid(server->config.maps, 0));
+	reply_xattr(req, cap, sizeof(cap), size);
+}
+
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	struct server *server = server_of(req);
@@ -290,6 +316,8 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 	ssize_t n = erofs_getxattr(server->config.image, &inode, name, &value);
 	if (n < 0)
 		(void)fuse_reply_err(req, server_errno(server, (int)n));
+	else if (server->config.maps && strcmp(name, FILECAP_NAME) == 0)
+		reply_filecap(req, server, value, (size_t)n, size);
 	else
 		reply_xattr(req, value, (size_t)n, size);
 }

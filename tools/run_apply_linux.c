@@ -14,6 +14,7 @@
 
 #include "base/num.h"
 #include "tools/run_apply.h"
+#include "tools/run_maps.h"
 
 enum {
 	DEVICES_DEPTH_MAX = 4, /* directories below /dev */
@@ -80,53 +81,22 @@ static int apply_namespaces(const struct run_options *o, struct oci_linux *l, st
 	return 0;
 }
 
-typedef struct oci_id_mapping *(*add_map_fn)(struct oci_linux *l);
-
-static int apply_maps(const struct run_map *maps, size_t n, struct oci_linux *l, add_map_fn add)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct oci_id_mapping *map = add(l);
-		if (!map)
-			return -ENOMEM;
-		oci_id_mapping_set_container_id(map, maps[i].container);
-		oci_id_mapping_set_host_id(map, maps[i].host);
-		oci_id_mapping_set_size(map, maps[i].size);
-	}
-	return 0;
-}
-
-/* Whether the container's root is somebody here whom the image's files belong to. */
-static bool maps_root(const struct run_map *maps, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (maps[i].container == 0 && maps[i].host == 0)
-			return true;
-	return false;
-}
-
-/* Of users and groups, what is said of one alone goes for both. */
 static int apply_user_namespace(const struct run_options *o, struct oci_linux *l, struct err *err)
 {
-	const struct run_map *uids = o->n_uid_maps ? o->uid_maps : o->gid_maps;
-	const struct run_map *gids = o->n_gid_maps ? o->gid_maps : o->uid_maps;
-	size_t n_uids = o->n_uid_maps ? o->n_uid_maps : o->n_gid_maps;
-	size_t n_gids = o->n_gid_maps ? o->n_gid_maps : o->n_uid_maps;
+	AUTO_FINISH(id_maps) struct id_maps maps = {0};
 	struct run_ns own = {.kind = RUN_NS_PRIVATE};
-	if (n_uids == 0 && o->user.kind == RUN_NS_PRIVATE)
+	int r = run_maps_make(o, &maps, err);
+	if (r < 0)
+		return r;
+	if (!run_maps_are(&maps) && o->user.kind == RUN_NS_PRIVATE)
 		return err_say(err, -EINVAL, "--userns=private needs --uidmap: there is no range of ids to choose from");
-	if (n_uids == 0)
+	if (!run_maps_are(&maps))
 		return 0;
 	if (o->user.kind == RUN_NS_HOST || o->user.kind == RUN_NS_PATH)
 		return err_say(err, -EINVAL, "--uidmap and --gidmap make a user namespace: leave out --userns");
-	if (!maps_root(uids, n_uids) || !maps_root(gids, n_gids))
-		return err_say(err, -EOPNOTSUPP,
-			       "--uidmap, --gidmap: the image's files keep their ids, so 0 has to be mapped to 0, "
-			       "as in 0:0:65536");
-	int r = apply_namespace(&own, "user", l);
+	r = apply_namespace(&own, "user", l);
 	if (r == 0)
-		r = apply_maps(uids, n_uids, l, oci_linux_add_uid_mappings);
-	if (r == 0)
-		r = apply_maps(gids, n_gids, l, oci_linux_add_gid_mappings);
+		r = run_maps_apply(&maps, l);
 	return r < 0 ? err_set(err, r, "map ids") : 0;
 }
 

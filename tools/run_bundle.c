@@ -22,6 +22,7 @@
 #include "tools/containers.h"
 #include "tools/run_apply.h"
 #include "tools/run_devices.h"
+#include "tools/run_maps.h"
 #include "tools/run_parse.h"
 #include "tools/run_rootless.h"
 #include "tools/run_volumes.h"
@@ -108,7 +109,8 @@ static int find_user(struct making *m, struct err *err)
 		m->bundle->exit_status = STATUS_CANNOT_RUN;
 		return r;
 	}
-	return run_rootless_user(&m->user, err);
+	r = run_maps_user(m->bundle->maps, &m->user, err);
+	return r < 0 ? r : run_rootless_user(&m->user, err);
 }
 
 /* ---- names ---- */
@@ -174,6 +176,8 @@ static int make_etc(struct making *m, const char *hostname, struct err *err)
 	int r = dir_make_at(container_dirfd(m->bundle->container), "etc", 0755, &dirfd, err);
 	if (r == 0)
 		r = etc_write(dirfd, &words, err);
+	if (r == 0 && m->bundle->maps)
+		r = run_maps_give(m->bundle->maps, container_dirfd(m->bundle->container), "etc", err);
 	return r == 0 ? etc_mount(dir, m->config, err) : r;
 }
 
@@ -193,6 +197,7 @@ static int find_command(struct making *m, struct err *err)
 		.path = defaults_find_env(process, "PATH"),
 		.cwd = process->cwd,
 		.user = &m->user,
+		.maps = m->bundle->maps,
 		.mounts = mounts,
 	};
 	int r = command_find(&search, process->args[0], &m->command, err);
@@ -313,14 +318,16 @@ static int clamp(struct making *m, struct err *err)
 /* What the root filesystem has to have before a runtime looks at it. */
 static int furnish(struct making *m, struct err *err)
 {
-	struct rootfs_owner owner = {.uid = m->user.uid, .gid = m->user.gid, .mode = 0755};
+	const struct id_maps *maps = m->bundle->maps;
+	struct rootfs_owner owner = {.uid = id_maps_uid(maps, m->user.uid),
+				     .gid = id_maps_gid(maps, m->user.gid), .mode = 0755};
 	const struct container *container = m->bundle->container;
 	int r = run_sort_mounts(m->config);
 	if (r < 0)
 		return err_set(err, r, "sort the mounts");
-	r = run_volumes_make(container, m->config, err);
+	r = run_volumes_make(container, m->config, maps, err);
 	if (r == 0)
-		r = skeleton_mounts(m->root, m->config, err);
+		r = skeleton_mounts(m->root, m->config, maps, err);
 	if (r == 0 && !m->o->flags->dry_run)
 		r = run_volumes_fill(m->root, container, m->o, m->config, err);
 	if (r < 0)
@@ -331,12 +338,21 @@ static int furnish(struct making *m, struct err *err)
 	return r;
 }
 
+static int set_root(struct making *m, const struct run_record *record, struct err *err)
+{
+	struct oci_root *root = record->view ? oci_config_need_root(m->config) : NULL;
+	if (!record->view)
+		return 0;
+	return root && oci_root_set_path(root, record->view) == 0 ?
+		       0 : err_set(err, -ENOMEM, "place the root filesystem");
+}
+
 static int make_config(struct making *m, struct run_record *record, struct err *err)
 {
 	char hostname[HOST_NAME_MAX + 1] = "";
 	int r = take_image(m, err);
 	if (r == 0)
-		r = skeleton_make(m->root, err);
+		r = skeleton_make(m->root, m->bundle->maps, err);
 	if (r == 0)
 		r = find_user(m, err);
 	if (r == 0)
@@ -366,8 +382,10 @@ static int make_config(struct making *m, struct run_record *record, struct err *
 	if (r == 0)
 		r = set_cgroup(m, err);
 	if (r == 0)
-		r = run_rootless_fit(m->o, m->config, err);
+		r = run_rootless_fit(m->o, m->config, m->bundle->maps, err);
 	record->poststop = m->config && m->config->hooks && m->config->hooks->n_poststop > 0;
+	if (r == 0)
+		r = set_root(m, record, err);
 	return r == 0 ? confine(m, err) : r;
 }
 

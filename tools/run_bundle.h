@@ -20,6 +20,7 @@ struct run_bundle {
 	const struct buf *image;	   /* the image's configuration; NULL: there is none */
 	const struct driver_info *runtime;
 	const struct cni_result *network;  /* what plugins made of it; zeroed: there were none */
+	const struct id_maps *maps;	   /* of the container's user namespace; NULL: it is ours */
 	char *const *words;		   /* the command line's; NULL-terminated */
 	int cache_dirfd;		   /* for compiled seccomp filters; -1: none */
 	/* Results. */

@@ -110,7 +110,8 @@ static bool image_erofs(enum run_fs fs)
 int run_image_mount(struct ctx *ctx, struct run_image *image, const struct run_image_place *place,
 		    struct err *err)
 {
-	bool erofs = image_erofs(place->fs);
+	/* The kernel tells ids as they are in the image. */
+	bool erofs = !image->maps && image_erofs(place->fs);
 	/* Only a server can tell what was touched. */
 	bool told = image->profile && image->profile->file;
 	if (erofs && !told && run_local_mount(ctx, image, place) == 0)
@@ -133,6 +134,8 @@ int run_image_mount(struct ctx *ctx, struct run_image *image, const struct run_i
 	if (r < 0)
 		return r;
 	entry.store = strdup(store_path(store));
+	if (image->maps && id_maps_copy(image->maps, &entry.maps) < 0)
+		return err_set(err, -ENOMEM, "mount the image");
 	if (!entry.dir || !entry.image || !entry.upper || !entry.store)
 		return err_set(err, -ENOMEM, "mount the image");
 	r = image->profile ? mounting_record(image->profile, &entry.record, err) : 0;

@@ -4,6 +4,7 @@
 /* The image that a container is made of: found, prepared, and mounted for it. */
 
 #include "base/buf.h"
+#include "base/idmap.h"
 #include "tools/ctx.h"
 #include "tools/run_options.h"
 
@@ -16,6 +17,7 @@ struct run_image {
 	const struct profile_flags *profile; /* borrowed: what run_image_mount() does for it; NULL: as ever */
 	struct digest *layers;	/* owned; bottom first */
 	size_t n_layers;
+	const struct id_maps *maps; /* its files are shown as theirs; borrowed; NULL: as they are */
 };
 
 /*

@@ -14,6 +14,7 @@ void run_record_finish(struct run_record *record)
 	free(record->image);
 	free(record->runtime);
 	free(record->pidfile);
+	free(record->view);
 	words_finish(&record->command);
 	words_finish(&record->volumes);
 	*record = (struct run_record){0};
@@ -40,10 +41,10 @@ json_t *run_record_json(const struct run_record *r)
 	json_t *command = words_json(&r->command);
 	json_t *volumes = words_json(&r->volumes);
 	/* What is NULL makes it fail, and is all that it does not free. */
-	return json_pack("{s:s,s:s,s:s*,s:s*,s:o,s:o,s:b,s:b,s:b,s:b,s:b,s:b,s:i,s:I,s:I,s:I,s:i,s:i}", "name",
+	return json_pack("{s:s,s:s,s:s*,s:s*,s:s*,s:o,s:o,s:b,s:b,s:b,s:b,s:b,s:b,s:i,s:I,s:I,s:I,s:i,s:i}", "name",
 			 r->name, "image", r->image, "runtime", r->runtime, "pidfile", r->pidfile,
-			 "command", command, "volumes", volumes, "remove", r->remove, "detach",
-			 r->detach, "tty", r->tty, "interactive", r->interactive, "mounted",
+			 "view", r->view, "command", command, "volumes", volumes, "remove", r->remove,
+			 "detach", r->detach, "tty", r->tty, "interactive", r->interactive, "mounted",
 			 r->mounted, "poststop", r->poststop, "stop_signal",
 			 r->stop_signal, "stop_timeout_ms", (json_int_t)r->stop_timeout_ms,
 			 "timeout_ms", (json_int_t)r->timeout_ms, "preserve_fds",
@@ -87,12 +88,13 @@ static int words_from_json(struct words *words, const json_t *array)
 
 static int record_strings(const json_t *json, struct run_record *r, struct err *err)
 {
-	const char *name = NULL, *image = NULL, *runtime = NULL, *pidfile = NULL;
+	const char *name = NULL, *image = NULL, *runtime = NULL, *pidfile = NULL, *view = NULL;
 	json_t *command = NULL, *volumes = NULL;
 	if (json_get_str(json, "name", JSON_NEED, &name, err) < 0 ||
 	    json_get_str(json, "image", JSON_NEED, &image, err) < 0 ||
 	    json_get_str(json, "runtime", JSON_MAY, &runtime, err) < 0 ||
 	    json_get_str(json, "pidfile", JSON_MAY, &pidfile, err) < 0 ||
+	    json_get_str(json, "view", JSON_MAY, &view, err) < 0 ||
 	    json_get_array(json, "command", JSON_MAY, &command, err) < 0 ||
 	    json_get_array(json, "volumes", JSON_MAY, &volumes, err) < 0)
 		return -EINVAL;
@@ -100,7 +102,9 @@ static int record_strings(const json_t *json, struct run_record *r, struct err *
 	r->image = strdup(image);
 	r->runtime = runtime ? strdup(runtime) : NULL;
 	r->pidfile = pidfile ? strdup(pidfile) : NULL;
-	if (words_from_json(&r->command, command) < 0 || words_from_json(&r->volumes, volumes) < 0 || !r->name || !r->image || (runtime && !r->runtime) || (pidfile && !r->pidfile))
+	r->view = view ? strdup(view) : NULL;
+	if (words_from_json(&r->command, command) < 0 || words_from_json(&r->volumes, volumes) < 0 || !r->name || !r->image || (runtime && !r->runtime) || (pidfile && !r->pidfile) ||
+	    (view && !r->view))
 		return err_set(err, -ENOMEM, "read a container's state");
 	return 0;
 }

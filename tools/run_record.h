@@ -19,6 +19,7 @@ struct run_record {
 	char *image;	/* as it was named; a directory with --rootfs */
 	char *runtime;	/* as --runtime; NULL: the default */
 	char *pidfile;	/* NULL: none */
+	char *view;	/* where the runtime alone sees the root filesystem; NULL: where it is */
 	struct words command; /* what runs: the entrypoint included */
 	struct words volumes; /* the names of those it uses */
 	bool remove;	/* when it is over */

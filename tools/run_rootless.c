@@ -42,22 +42,25 @@ int run_rootless_user(struct user *user, struct err *err)
 }
 
 /* A terminal's group; without it terminals belong to the user's. */
-static void fit_terminals(struct oci_config *config)
+static void fit_terminals(struct oci_config *config, bool has_tty)
 {
 	struct oci_mount *mount = run_find_mount(config, "/dev/pts");
-	for (size_t i = mount && !userns_has_gid(GID_TTY) ? mount->n_options : 0; i > 0; i--)
+	for (size_t i = mount && !has_tty ? mount->n_options : 0; i > 0; i--)
 		if (strcmp(mount->options[i - 1], "gid=5") == 0)
 			oci_mount_remove_options(mount, i - 1);
 }
 
 /* ---- the kernel's file systems ---- */
 
-/* One by path, too: only what belongs to this user namespace can be joined. */
-static bool has_own(const struct oci_linux *l, const char *type)
+/*
+ * By path, too, for an ordinary user: only what belongs to this user namespace can be joined. What is
+ * made with a user namespace of the container's belongs to that one, and nothing else does.
+ */
+static bool has_own(const struct oci_linux *l, const char *type, bool made)
 {
 	for (size_t i = 0; i < l->n_namespaces; i++)
 		if (strcmp(l->namespaces[i]->type, type) == 0)
-			return true;
+			return !made || !l->namespaces[i]->path;
 	return false;
 }
 
@@ -107,19 +110,22 @@ static void fit_limits(const struct run_options *o, struct oci_linux *l)
 	oci_linux_clear_cgroups_path(l);
 }
 
-int run_rootless_fit(const struct run_options *o, struct oci_config *config, struct err *err)
+int run_rootless_fit(const struct run_options *o, struct oci_config *config,
+		     const struct id_maps *maps, struct err *err)
 {
 	struct oci_linux *l = oci_config_need_linux(config);
-	if (!rootless_is_inside())
+	bool inside = rootless_is_inside();
+	if (!inside && !maps)
 		return 0;
 	if (!l)
-		return err_set(err, -ENOMEM, "fit the configuration to an ordinary user");
-	fit_terminals(config);
-	fit_limits(o, l);
-	int r = has_own(l, "network") ? 0 : fit_kernel_mount(config, "/sys", "sysfs", "ro");
-	if (r == 0 && !has_own(l, "pid"))
+		return err_set(err, -ENOMEM, "fit the configuration to a user namespace");
+	fit_terminals(config, inside ? userns_has_gid(GID_TTY) : id_maps_has_gid(maps, GID_TTY));
+	if (inside)
+		fit_limits(o, l);
+	int r = has_own(l, "network", maps) ? 0 : fit_kernel_mount(config, "/sys", "sysfs", "ro");
+	if (r == 0 && !has_own(l, "pid", maps))
 		r = fit_kernel_mount(config, "/proc", "proc", "rw");
-	if (r == 0 && !has_own(l, "ipc"))
+	if (r == 0 && !has_own(l, "ipc", maps))
 		r = fit_kernel_mount(config, "/dev/mqueue", "mqueue", "rw");
-	return r < 0 ? err_set(err, r, "fit the configuration to an ordinary user") : 0;
+	return r < 0 ? err_set(err, r, "fit the configuration to a user namespace") : 0;
 }

@@ -3,6 +3,7 @@
 
 /* What a container of an ordinary user cannot have: ids that nobody gave him, limits, a sysfs of its own. */
 
+#include "base/idmap.h"
 #include "exec/spec/oci.h"
 #include "exec/user.h"
 #include "tools/run_options.h"
@@ -14,7 +15,9 @@
 int run_rootless_user(struct user *user, struct err *err);
 
 /*
- * Fits the configuration to an ordinary user; for root it stays as it is. What it loses that
- * was asked for is logged as a warning.
+ * Fits the configuration to an ordinary user; what it loses that was asked for is logged as a
+ * warning. For root it stays as it is, but for what a user namespace with these maps (NULL:
+ * none) may not mount.
  */
-int run_rootless_fit(const struct run_options *options, struct oci_config *config, struct err *err);
+int run_rootless_fit(const struct run_options *options, struct oci_config *config,
+		     const struct id_maps *maps, struct err *err);

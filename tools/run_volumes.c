@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "exec/rootfs.h"
@@ -63,14 +64,23 @@ static bool is_own(const struct oci_mount *mount, const char *dir)
 	return mount->source && rootfs_is_below(mount->source, dir);
 }
 
+static int make_own(const char *path, const struct id_maps *maps, struct err *err)
+{
+	int r = dir_make(path, 0755, err);
+	if (r < 0 || !maps)
+		return r;
+	return lchown(path, id_maps_uid(maps, 0), id_maps_gid(maps, 0)) < 0 ?
+		       err_set(err, -errno, "give %s to the container's root", path) : 0;
+}
+
 int run_volumes_make(const struct container *container, const struct oci_config *config,
-		     struct err *err)
+		     const struct id_maps *maps, struct err *err)
 {
 	AUTO_FREE char *dir = run_volumes_dir(container);
 	int r = dir ? 0 : err_set(err, -ENOMEM, "find the volumes");
 	for (size_t i = 0; i < config->n_mounts && r == 0; i++)
 		if (is_own(config->mounts[i], dir))
-			r = dir_make(config->mounts[i]->source, 0755, err);
+			r = make_own(config->mounts[i]->source, maps, err);
 	return r;
 }
 

@@ -6,6 +6,7 @@
  * the image and of the command line, are directories of the container's and go with it.
  */
 
+#include "base/idmap.h"
 #include "exec/container.h"
 #include "exec/spec/oci.h"
 #include "tools/ctx.h"
@@ -22,9 +23,12 @@ int run_volumes_note(const struct run_options *options, struct run_record *recor
 int run_volumes_place(struct ctx *ctx, struct run_options *options,
 		      const struct container *container, struct err *err);
 
-/* Makes those that the image declares, which the configuration mounts (CONVERT_VOLUMES_BIND). */
+/*
+ * Makes those that the image declares, which the configuration mounts (CONVERT_VOLUMES_BIND). All that
+ * are the container's own belong to its root, as `maps` (NULL: none) has it.
+ */
 int run_volumes_make(const struct container *container, const struct oci_config *config,
-		     struct err *err);
+		     const struct id_maps *maps, struct err *err);
 
 /*
  * Copies what the root filesystem has at the places of volumes into those that are empty. The mounts'

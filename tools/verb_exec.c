@@ -19,6 +19,7 @@
 #include "tools/rootless.h"
 #include "tools/run_apply.h"
 #include "tools/run_bundle.h"
+#include "tools/run_maps.h"
 #include "tools/run_parse.h"
 #include "tools/run_rootless.h"
 #include "tools/verb.h"
@@ -60,6 +61,7 @@ struct exec {
 	struct opened_container o;  /* owned, as the rest */
 	struct oci_config *config;  /* the container's; its process becomes the command's */
 	struct user user;
+	struct id_maps maps;
 	int root;		    /* the container's root as its processes see it */
 	int exit_status;
 };
@@ -69,6 +71,7 @@ static void exec_clear(struct exec *e)
 	opened_container_finish(&e->o);
 	oci_config_free(e->config);
 	user_finish(&e->user);
+	id_maps_finish(&e->maps);
 	cleanup_close(&e->root);
 }
 DEFINE_FINISH(exec, exec_clear);
@@ -88,6 +91,8 @@ static int exec_open(struct exec *e, struct ctx *ctx, const char *word, struct e
 		r = file_slurp(container_dirfd(e->o.container), CONTAINER_CONFIG, &text, err);
 	if (r == 0)
 		r = oci_config_parse(text.data, text.len, &e->config, err);
+	if (r == 0 && (r = run_maps_of(e->config->linux, &e->maps)) < 0)
+		r = err_set(err, r, "read the container's ids");
 	if (r < 0)
 		return r;
 	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)e->o.state.pid);
@@ -115,6 +120,8 @@ static int exec_user(struct exec *e, struct err *err)
 	if (!e->state->user)
 		return 0;
 	int r = user_find(e->root, e->state->user, &e->user, err);
+	if (r == 0)
+		r = run_maps_user(&e->maps, &e->user, err);
 	if (r == 0)
 		r = run_rootless_user(&e->user, err);
 	if (r == 0)
@@ -151,6 +158,7 @@ static int exec_find(struct exec *e, struct err *err)
 		.path = path_of(process),
 		.cwd = process->cwd,
 		.user = &user,
+		.maps = &e->maps,
 	};
 	int r = command_find(&search, process->args[0], &command, err);
 	if (r < 0)

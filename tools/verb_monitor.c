@@ -76,6 +76,7 @@ static int monitor_stay(struct ctx *ctx, struct driver_conn *conn, struct opened
 		.columns = record->columns,
 		.preserve_fds = fds,
 		.n_preserve_fds = n,
+		.rootfs_at = record->view,
 		.stop_signal = record->stop_signal,
 		.stop_timeout_ms = stop_timeout(record),
 		.run_timeout_ms = record->timeout_ms,

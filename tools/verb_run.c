@@ -17,6 +17,7 @@
 #include "tools/rootless.h"
 #include "tools/run_bundle.h"
 #include "tools/run_image.h"
+#include "tools/run_maps.h"
 #include "tools/run_network.h"
 #include "tools/run_spaces.h"
 #include "tools/run_timing.h"
@@ -50,6 +51,7 @@ struct run {
 	struct run_options options;	/* owned, as the rest */
 	struct run_image image;
 	struct run_record record;
+	struct id_maps maps; /* of a user namespace that is the container's own, and not ours */
 	struct cni_result network;
 	struct attached_config attached;
 	struct container *container;
@@ -67,6 +69,7 @@ static void run_finish(struct run *run)
 	run_options_finish(&run->options);
 	run_image_finish(&run->image);
 	run_record_finish(&run->record);
+	id_maps_finish(&run->maps);
 	cni_result_finish(&run->network);
 	container_close(run->container);
 	driver_close(run->conn);
@@ -85,6 +88,31 @@ static int run_connect(struct run *run, struct err *err)
 	struct driver_error error = {0};
 	int r = containers_driver(run->ctx, run->options.flags->runtime, &run->conn, &error);
 	return r < 0 ? err_copy(err, &error.err) : 0;
+}
+
+/*
+ * Root of a user namespace may not go where the store is, and need not: the runtime sees the root
+ * filesystem where the table of mounts is otherwise, of which it needs nothing.
+ */
+static int run_map_ids(struct run *run, struct err *err)
+{
+	const char *view = NULL;
+	if (rootless_is_inside())
+		return 0;
+	int r = run_maps_make(&run->options, &run->maps, err);
+	if (r < 0 || !run_maps_are(&run->maps))
+		return r;
+	if (run->options.fs == RUN_FS_EROFS)
+		return err_say(err, -EOPNOTSUPP, "--fs=erofs shows no other ids than the image's: leave it "
+			       "out, or --uidmap and --gidmap");
+	r = ctx_run_dir(run->ctx, &view, err);
+	if (r == 0)
+		r = dir_make(view, 0700, err);
+	if (r < 0)
+		return r;
+	run->image.maps = &run->maps;
+	run->record.view = strdup(view);
+	return run->record.view ? 0 : err_set(err, -ENOMEM, "map ids");
 }
 
 /* Compiled filters are kept beside what was found out about the runtimes. */
@@ -191,6 +219,7 @@ static int run_furnish(struct run *run, const char *image, char **words, struct 
 		.image = run->options.flags->rootfs ? NULL : &run->image.config,
 		.runtime = driver_info(run->conn),
 		.network = &run->network,
+		.maps = run_maps_are(&run->maps) ? &run->maps : NULL,
 		.words = words,
 		.cache_dirfd = run->cache_dirfd,
 	};
@@ -374,6 +403,8 @@ static int run_start(struct run *run, const struct run_flags *flags, char **argv
 	phases_mark_result(run->phases, "runtime", r);
 	if (r == 0 && !flags->rootfs)
 		r = run_image_open(ctx, argv[0], run->options.pull, &run->image, err);
+	if (r == 0)
+		r = run_map_ids(run, err);
 	if (r == 0)
 		r = run_note(run, argv[0], err);
 	return r == 0 ? run_container(run, argv[0], argv + 1, err) : r;

@@ -213,6 +213,7 @@ static int serve_serve(struct serve *s, struct ctx *ctx, struct err *err)
 		.n_devices = (uint32_t)n,
 		.files_are_devices = s->devices != NULL,
 		.read_timeout_ms = ctx->read_timeout_ms,
+		.maps = s->entry.maps.n_uids > 0 ? &s->entry.maps : NULL,
 		.counters = &s->stats->mount,
 		.recorder = start_recorder(s->start),
 	};

@@ -69,7 +69,7 @@ static int make_root(int root, const struct image_spec *image, struct oci_config
 	AUTO_FINISH(user) struct user user = {0};
 	AUTO_FINISH(command) struct command command = {0};
 	int r;
-	if ((r = skeleton_make(root, err)) < 0 || (r = skeleton_mounts(root, config, err)) < 0 ||
+	if ((r = skeleton_make(root, NULL, err)) < 0 || (r = skeleton_mounts(root, config, NULL, err)) < 0 ||
 	    (r = user_find(root, image->user, &user, err)) < 0)
 		return r;
 	const struct rootfs_owner owner = {.uid = user.uid, .gid = user.gid, .mode = 0755};

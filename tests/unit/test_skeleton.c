@@ -52,8 +52,8 @@ static void test_empty(void **state)
 	const struct rootkit *kit = *state;
 	struct err err = {0};
 	mode_t mask = umask(077);
-	assert_ok(skeleton_make(kit->fd, &err), &err);
-	assert_ok(skeleton_make(kit->fd, &err), &err);
+	assert_ok(skeleton_make(kit->fd, NULL, &err), &err);
+	assert_ok(skeleton_make(kit->fd, NULL, &err), &err);
 	(void)umask(mask);
 	check_mode(kit, "dev", S_IFDIR | 0755);
 	check_mode(kit, "proc", S_IFDIR | 0755);
@@ -69,7 +69,7 @@ static void test_kept(void **state)
 	rootkit_text(kit, "etc/passwd", "root:x:0:0::/:\n");
 	rootkit_dir(kit, "etc", 0711);
 	rootkit_dir(kit, "tmp", 0700);
-	assert_ok(skeleton_make(kit->fd, &err), &err);
+	assert_ok(skeleton_make(kit->fd, NULL, &err), &err);
 	check_mode(kit, "etc", S_IFDIR | 0711);
 	check_mode(kit, "etc/passwd", S_IFREG | 0644);
 	check_mode(kit, "tmp", S_IFDIR | 0700);
@@ -87,7 +87,7 @@ static void test_replaced(void **state)
 	rootkit_link(kit, "etc", "usr/etc");
 	rootkit_path(kit, "tmp", path);
 	assert_int_equal(mkfifo(path, 0644), 0);
-	assert_ok(skeleton_make(kit->fd, &err), &err);
+	assert_ok(skeleton_make(kit->fd, NULL, &err), &err);
 	check_mode(kit, "dev", S_IFDIR | 0755);
 	check_mode(kit, "proc", S_IFDIR | 0755);
 	check_mode(kit, "sys", S_IFDIR | 0755);
@@ -114,7 +114,7 @@ static void test_mounts(void **state)
 	rootkit_dir(kit, "var", 0755);
 	rootkit_link(kit, "var/run", "/run");
 	rootkit_link(kit, "escape", kit->host);
-	assert_ok(skeleton_make(kit->fd, &err), &err);
+	assert_ok(skeleton_make(kit->fd, NULL, &err), &err);
 	rootkit_link(kit, "etc/resolv.conf", "/proc/net/pnp");
 	add_mount(config, NULL, "/dev");
 	add_mount(config, NULL, "/dev/shm");
@@ -123,7 +123,7 @@ static void test_mounts(void **state)
 	add_mount(config, kit->host, "/data/deep/x/inner/more");
 	add_mount(config, file, "/etc/resolv.conf");
 	add_mount(config, kit->host, "/escape/evil");
-	assert_ok(skeleton_mounts(kit->fd, config, &err), &err);
+	assert_ok(skeleton_mounts(kit->fd, config, NULL, &err), &err);
 	check_destination(config, 0, "/dev");
 	check_destination(config, 1, "/dev/shm");
 	check_destination(config, 2, "/run/sock");
@@ -146,7 +146,7 @@ static void check_refused(const struct rootkit *kit, const char *source, const c
 	AUTO(oci_config) struct oci_config *config = config_make("/");
 	struct err err = {0};
 	add_mount(config, source, destination);
-	assert_err(skeleton_mounts(kit->fd, config, &err), r, &err, words);
+	assert_err(skeleton_mounts(kit->fd, config, NULL, &err), r, &err, words);
 	assert_string_equal(config->mounts[0]->destination, destination);
 }
 
@@ -191,14 +191,14 @@ static void test_devices(void **state)
 		assert_non_null(device);
 		assert_int_equal(oci_linux_device_set_path(device, written[i]), 0);
 	}
-	assert_ok(skeleton_mounts(kit->fd, config, &err), &err);
+	assert_ok(skeleton_mounts(kit->fd, config, NULL, &err), &err);
 	for (size_t i = 0; i < ARRAY_LEN(want); i++)
 		assert_string_equal(l->devices[i]->path, want[i]);
 	check_mode(kit, "new/dir", S_IFDIR | 0755);
 	check_absent(kit, "new/dir/fuse");
 	check_absent(kit, "dev/fuse");
 	assert_int_equal(oci_linux_device_set_path(l->devices[0], "fuse"), 0);
-	assert_err(skeleton_mounts(kit->fd, config, &err), -EINVAL, &err,
+	assert_err(skeleton_mounts(kit->fd, config, NULL, &err), -EINVAL, &err,
 		   "the device 'fuse' is not at an absolute path");
 }
 
@@ -277,7 +277,7 @@ static int on_overlay(const struct rootkit *kit)
 	AUTO_CLOSE int root = open(merged, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	AUTO(oci_config) struct oci_config *config = config_make("/escape/work");
 	add_mount(config, kit->host, "/escape/vol");
-	if (skeleton_make(root, &err) < 0 || skeleton_mounts(root, config, &err) < 0 ||
+	if (skeleton_make(root, NULL, &err) < 0 || skeleton_mounts(root, config, NULL, &err) < 0 ||
 	    skeleton_cwd(root, config, NULL, &err) < 0)
 		return 1;
 	if (fstatat(root, "dev", &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode) ||
