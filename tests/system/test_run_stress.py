@@ -75,6 +75,7 @@ def nothing_of(containers):
     assert containers.list("-a") == [] and containers.remains() == []
     states = [p for p in containers.sluice.store.glob("runtime/*/*") if p.parent.name != "pids"]
     assert states == []
+    assert containers.pins() == []
     assert list(containers.sluice.store.glob("runtime/pids/*")) == []
 
 
@@ -108,8 +109,10 @@ def test_run_is_killed(containers):
     nothing_of(containers)
 
 
-def test_server_is_killed(containers):
-    looping(containers, work="cat /bin/busybox >/dev/null")
+@pytest.mark.parametrize("kind", runkit.SERVED)
+def test_server_is_killed(containers, kind):
+    containers.pull_all_but_checked(containers.small)
+    looping(containers, "--fs", kind, work="cat /bin/busybox >/dev/null")
     killed = set()
     for _ in range(KILLS):
         server = run.wait_until(lambda: set(ours("serve")) - killed, 10, "a new server").pop()
@@ -120,17 +123,21 @@ def test_server_is_killed(containers):
     nothing_of(containers)
 
 
-def test_holder_is_killed(containers):
-    looping(containers, work="cat /bin/busybox >/dev/null")
+@pytest.mark.parametrize("kind", runkit.SERVED)
+def test_holder_is_killed(containers, kind):
+    containers.pull_all_but_checked(containers.small)
+    looping(containers, "--fs", kind, work="cat /bin/busybox >/dev/null")
     os.kill(one("hold"), signal.SIGKILL)
     goes_on(containers)
     containers.verb("rm", "-f", "loop")
     nothing_of(containers)
 
 
-def test_holder_and_server_are_killed(containers):
+@pytest.mark.parametrize("kind", runkit.SERVED)
+def test_holder_and_server_are_killed(containers, kind):
     """Reads may fail then, and the rest is taken away all the same."""
-    containers.detached("sleep", "1000", flags=["--name", "still"])
+    containers.pull_all_but_checked(containers.small)
+    containers.detached("sleep", "1000", flags=["--name", "still", "--fs", kind])
     for verb in ("hold", "serve"):
         os.kill(one(verb), signal.SIGKILL)
     # It dies as soon as it runs code that is not in memory yet.
@@ -161,12 +168,18 @@ def test_monitor_is_killed(containers, way):
     run.wait_until(lambda: runkit.cgroups() <= cgroups, 10, "cgroups to go")
 
 
-def test_everything_is_killed(containers):
+@pytest.mark.parametrize("kind", ("local", *runkit.SERVED))
+def test_everything_is_killed(containers, kind):
     """As after a crash of the machine, but for its mounts and cgroups."""
     cgroups = runkit.cgroups()
-    process = containers.start("--rm", containers.small, "sh", "-c", "echo ready; sleep 1000")
+    containers.sluice("pull", containers.small)
+    if kind != "local":
+        runkit.unchecked(containers.sluice.store)
+    process = containers.start("--rm", "--fs", kind if kind != "local" else "auto", containers.small,
+                               "sh", "-c", "echo ready; sleep 1000")
     assert process.stdout.readline() == "ready\n"
-    assert all(map(ours, ("monitor", "hold", "serve")))
+    verbs = ("monitor",) if kind == "local" else ("monitor", "hold", "serve")
+    assert all(map(ours, verbs))
     end_all(process.pid)
     process.communicate()
     assert [c["status"] for c in containers.list("-a")] == ["dead"]
