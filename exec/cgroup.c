@@ -106,6 +106,19 @@ void cgroup_close(struct cgroup *cgroup)
 	free(cgroup);
 }
 
+int cgroup_procs(const struct cgroup *cgroup)
+{
+	int r = -ENOENT;
+	/* Where version 2 is not mounted, its directory may be any. */
+	for (int i = 0; i <= N_CONTROLLERS && r < 0; i++) {
+		int dir = i < N_CONTROLLERS ? cgroup->v1[i] : cgroup->v2;
+		int fd = dir < 0 ? -1 : openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+		if (dir >= 0)
+			r = fd < 0 ? -errno : fd;
+	}
+	return r;
+}
+
 static int knob_read(int dir, const char *name, struct buf *text)
 {
 	if (dir < 0)

@@ -24,6 +24,12 @@ int cgroup_open(pid_t pid, struct cgroup **ret, struct err *err);
 void cgroup_close(struct cgroup *cgroup);
 DEFINE_CLEANUP(cgroup, cgroup_close);
 
+/*
+ * Opens the list of processes of one of its groups for writing: a descriptor, the caller's. -ENOENT;
+ * -EACCES and the like for who may not.
+ */
+int cgroup_procs(const struct cgroup *cgroup);
+
 /* What cannot be read is DRIVER_UNKNOWN; so is the absence of a limit. */
 void cgroup_stats(const struct cgroup *cgroup, struct driver_stats *ret);
 

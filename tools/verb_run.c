@@ -3,12 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "exec/cgroup_ahead.h"
 #include "exec/monitor.h"
 #include "fs/overlay.h"
 #include "tools/attach.h"
@@ -59,6 +61,7 @@ struct run {
 	struct buf config;
 	int cache_dirfd;
 	int monitor_fd;
+	pid_t mover;	       /* 0: none: see exec/cgroup_ahead.h */
 	struct phases *phases; /* NULL: without --timing */
 	size_t told;	       /* of them */
 	sigset_t old_signals;
@@ -76,6 +79,8 @@ static void run_finish(struct run *run)
 	buf_finish(&run->config);
 	cleanup_close(&run->cache_dirfd);
 	cleanup_close(&run->monitor_fd);
+	if (run->mover > 0)
+		(void)waitpid(run->mover, NULL, WNOHANG);
 	run->ctx->phases = NULL;
 	phases_destroy(run->phases);
 }
@@ -392,6 +397,9 @@ static int run_start(struct run *run, const struct run_flags *flags, char **argv
 		r = run_options_make(flags, environ, &run->options, err);
 	if (r == 0)
 		r = attached_parse_keys(keys, &run->attached, err);
+	/* Ordinary users' containers have no control groups. */
+	if (r == 0 && geteuid() == 0 && !flags->dry_run)
+		(void)cgroup_begin_move(&run->mover);
 	if (r == 0)
 		r = run_spaces_resolve(ctx, &run->options, &shared, err);
 	if (r == 0)

@@ -144,7 +144,7 @@ static void test_refusals(void **state)
 /* Eviction keeps a part of the budget for itself. */
 static void test_budget(void **state)
 {
-	struct store *store = place_open(*state, 2 * SPANS * SPAN - 1);
+	struct store *store = place_open(*state, UINT64_C(2) * SPANS * SPAN - 1);
 	struct err err = {0};
 	struct store_pin *pin = NULL;
 	image_make(store);
@@ -153,7 +153,7 @@ static void test_budget(void **state)
 	assert_false(pin_is_there(store));
 	store_close(store);
 	/* An image that is pinned already takes nothing more. */
-	store = place_open(*state, 2 * SPANS * SPAN);
+	store = place_open(*state, UINT64_C(2) * SPANS * SPAN);
 	assert_ok(take(store, PINNED, &pin, &err), &err);
 	const struct digest image = image_digest();
 	const struct digest layers[] = {layer_digest(PINNED), layer_digest(PINNED)};
