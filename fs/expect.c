@@ -45,11 +45,37 @@ static bool expect_knows(const struct expect *e, uint64_t nid)
 	return false;
 }
 
-/* Notes a file to be fetched and looked into. Whether it is there. */
-static bool expect_file(struct expect *e, const char *path)
+/*
+ * Follows the symlinks at the end of a path, so that $ORIGIN is where the file
+ * itself is. Whether it leads to a regular file; `path` is then its own.
+ */
+static bool expect_resolve(const struct expect *e, char path[static EXPECT_PATH_MAX],
+			   struct erofs_inode *ret)
 {
+	for (size_t i = 0; i < WALK_LINKS_MAX; i++) {
+		const char *target = NULL;
+		if (walk_path(e->config.image, path, false, ret, NULL) < 0)
+			return false;
+		if (!S_ISLNK(ret->mode))
+			return S_ISREG(ret->mode);
+		ssize_t n = erofs_readlink(e->config.image, ret, &target);
+		const char *slash = strrchr(path, '/');
+		size_t dir = n > 0 && target[0] != '/' && slash ? (size_t)(slash - path) + 1 : 0;
+		if (n <= 0 || dir + (size_t)n >= EXPECT_PATH_MAX)
+			return false;
+		memcpy(path + dir, target, (size_t)n);
+		path[dir + (size_t)n] = '\0';
+	}
+	return false;
+}
+
+/* Notes a file to be fetched and looked into. Whether it is there. */
+static bool expect_file(struct expect *e, const char *name)
+{
+	char path[EXPECT_PATH_MAX];
 	struct erofs_inode inode;
-	if (walk_path(e->config.image, path, true, &inode, NULL) < 0 || !S_ISREG(inode.mode))
+	int n = snprintf(path, sizeof(path), "%s", name);
+	if (n < 0 || (size_t)n >= sizeof(path) || !expect_resolve(e, path, &inode))
 		return false;
 	if (expect_knows(e, inode.nid) || e->n_files == EXPECT_FILES_MAX)
 		return true;
