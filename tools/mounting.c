@@ -130,7 +130,7 @@ int mounting_hold(const struct words *words, int entry_fd, struct err *err)
 	return holder_launch(program, words->items, environ, verb_again, log_fd, &holder, err);
 }
 
-int mounting_record(const struct profile_flags *flags, struct mtable_record *ret, struct err *err)
+int mounting_record(const struct profile_flags *flags, struct mtable_entry *entry, struct err *err)
 {
 	struct mtable_record record = {
 		.off = flags->off,
@@ -141,7 +141,8 @@ int mounting_record(const struct profile_flags *flags, struct mtable_record *ret
 	int r = flags->file ? mounting_path(flags->file, &record.touched) : 0;
 	if (r < 0)
 		return err_set(err, r, "find %s", flags->file);
-	*ret = record;
+	entry->record = record;
+	entry->start = flags->start;
 	return 0;
 }
 

@@ -33,7 +33,7 @@ int mounting_count(const struct ctx *ctx, int entry_fd, struct err *err);
 int mounting_hold(const struct words *words, int entry_fd, struct err *err);
 
 /* What the options about startup profiles say, for a mount's entry. -ENOMEM and others. */
-int mounting_record(const struct profile_flags *flags, struct mtable_record *ret, struct err *err);
+int mounting_record(const struct profile_flags *flags, struct mtable_entry *entry, struct err *err);
 
 /* A directory's absolute path, also of one where a dead mount is; the caller frees it. */
 int mounting_dir(const char *text, char **ret, struct err *err);

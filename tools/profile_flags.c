@@ -18,6 +18,13 @@ void profile_flags_options(struct profile_flags *flags, struct opt *table)
 		 &flags->cap_ms},
 		{"profile-bytes", 0, OPT_SIZE, "SIZE", "and when so many bytes were touched",
 		 &flags->cap_bytes},
+		{"fill", 0, OPT_FLAG, NULL, "fetch everything in the background, while nobody reads",
+		 &flags->start.fill},
+		{"no-prefetch", 0, OPT_FLAG, NULL, "fetch nothing before it is read",
+		 &flags->start.no_prefetch},
+		{"prefetch-rate", 0, OPT_SIZE, "SIZE",
+		 "most bytes a second of what nobody waits for (default: no limit)",
+		 &flags->start.prefetch_rate},
 	};
 	memcpy(table, rows, sizeof(rows));
 }

@@ -138,7 +138,7 @@ int run_image_mount(struct ctx *ctx, struct run_image *image, const struct run_i
 		return err_set(err, -ENOMEM, "mount the image");
 	if (!entry.dir || !entry.image || !entry.upper || !entry.store)
 		return err_set(err, -ENOMEM, "mount the image");
-	r = image->profile ? mounting_record(image->profile, &entry.record, err) : 0;
+	r = image->profile ? mounting_record(image->profile, &entry, err) : 0;
 	if (r == 0)
 		r = mtable_add(run_dir, &entry, &entry_fd, err);
 	if (r == 0)

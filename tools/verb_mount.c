@@ -15,7 +15,6 @@
 #include "fs/holder.h"
 #include "fs/mount.h"
 #include "tools/mounting.h"
-#include "tools/start_options.h"
 #include "tools/verb.h"
 
 struct mount_state {
@@ -24,7 +23,6 @@ struct mount_state {
 	uint64_t crashes;
 	struct opt_list options;
 	struct profile_flags profile;
-	struct mount_start start;
 };
 
 static void mount_verb_options(void *state, struct opt *table)
@@ -44,7 +42,6 @@ static void mount_verb_options(void *state, struct opt *table)
 	};
 	memcpy(table, rows, sizeof(rows));
 	profile_flags_options(&s->profile, table + ARRAY_LEN(rows));
-	start_options(&s->start, table + ARRAY_LEN(rows) + PROFILE_FLAGS);
 }
 
 static bool mount_verb_is_auto(const struct mount_state *s)
@@ -276,10 +273,9 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	if (r < 0)
 		return r;
 	entry.created = (int64_t)time(NULL);
-	entry.start = s->start;
 	r = mount_verb_fs(ctx, s, &entry, err);
 	if (r == 0)
-		r = mounting_record(&s->profile, &entry.record, err);
+		r = mounting_record(&s->profile, &entry, err);
 	if (r < 0)
 		return r;
 	entry.store = strdup(store_path(ctx->store));

@@ -115,6 +115,7 @@ static struct mtable_entry entry_of_a_test(void)
 		.dir = strdup("/mnt"),
 		.image = strdup("x"),
 		.store = strdup("/store"),
+		.start = {.fill = true, .no_prefetch = true, .prefetch_rate = UINT64_C(1) << 41},
 		.record = {.off = true, .touched = strdup("/tmp/touched"), .quiet_ms = 7,
 			   .cap_ms = 8, .cap_bytes = UINT64_C(1) << 40},
 	};
@@ -140,13 +141,18 @@ static void test_entries_say_what_is_recorded(void **state)
 	assert_int_equal(got.record.quiet_ms, 7);
 	assert_int_equal(got.record.cap_ms, 8);
 	assert_int_equal(got.record.cap_bytes, UINT64_C(1) << 40);
+	assert_true(got.start.fill && got.start.no_prefetch);
+	assert_int_equal(got.start.prefetch_rate, UINT64_C(1) << 41);
 	free(entry.record.touched);
 	entry.record = (struct mtable_record){0};
+	entry.start = (struct mount_start){0};
 	assert_ok(mtable_save(fd, &entry, &err), &err);
 	assert_ok(mtable_load(fd, &plain, &err), &err);
 	assert_false(plain.record.off);
 	assert_null(plain.record.touched);
 	assert_int_equal(plain.record.cap_bytes, 0);
+	assert_false(plain.start.fill || plain.start.no_prefetch);
+	assert_int_equal(plain.start.prefetch_rate, 0);
 	assert_ok(mtable_remove(dir, entry.id, &err), &err);
 	assert_int_equal(rmdir(dir), 0);
 }

@@ -14,7 +14,8 @@ _sluice_run="--name --rm --detach --interactive --tty --detach-keys --init --pul
 	--pid --ipc --uts --cgroupns --userns --uidmap --gidmap --cgroup-parent --cap-add --cap-drop
 	--privileged --security-opt --sysctl --memory --memory-swap --cpus --cpu-shares --cpuset-cpus
 	--pids-limit --ulimit --oom-score-adj"
-_sluice_profile="--no-profile --profile-file --profile-quiet --profile-time --profile-bytes"
+_sluice_profile="--no-profile --profile-file --profile-quiet --profile-time --profile-bytes
+	--fill --no-prefetch --prefetch-rate"
 
 # What is mounted, as the program tells it: neither EROFS nor an overlay says whose it is.
 _sluice_mounted() {
@@ -81,7 +82,7 @@ _sluice_plain() {
 			--cgroupns | --userns | --uidmap | --gidmap | --cgroup-parent | --cap-add | \
 			--cap-drop | --security-opt | --sysctl | --memory | -m | --memory-swap | --cpus | \
 			--cpu-shares | -c | --cpuset-cpus | --pids-limit | --ulimit | --oom-score-adj | \
-			--profile-file | --profile-quiet | --profile-time | --profile-bytes | \
+			--profile-file | --profile-quiet | --profile-time | --profile-bytes | --prefetch-rate | \
 			--tail | --since | --time | --signal | -s) i=$((i + 1)) ;;
 		-*) ;;
 		*) plain+=("${COMP_WORDS[i]}") ;;
@@ -110,7 +111,7 @@ _sluice_value() {
 		--sysctl | --memory | -m | --memory-swap | --cpus | --cpu-shares | -c | \
 		--cpuset-cpus | --pids-limit | --ulimit | --oom-score-adj | --tail | --since | \
 		--time | --signal | -s | --workdir | -w | --profile-quiet | --profile-time | \
-		--profile-bytes) ;;
+		--profile-bytes | --prefetch-rate) ;;
 	--image-volume) words="anonymous tmpfs ignore" ;;
 	--pull) words="always missing newer never" ;;
 	--env-file | --cidfile | --pidfile | --volume | -v) compopt -o default ;;
