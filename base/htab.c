@@ -78,6 +78,16 @@ void htab_remove(struct htab *tab, struct hnode *node)
 	tab->count--;
 }
 
+struct hnode *htab_next(const struct htab *tab, const struct hnode *after)
+{
+	if (after && after->next)
+		return after->next;
+	size_t i = after ? (after->hash & (tab->n_buckets - 1)) + 1 : 0;
+	while (i < tab->n_buckets && !tab->buckets[i])
+		i++;
+	return i < tab->n_buckets ? tab->buckets[i] : NULL;
+}
+
 struct hnode *htab_pop(struct htab *tab)
 {
 	if (tab->count == 0)

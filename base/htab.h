@@ -38,6 +38,9 @@ int htab_insert(struct htab *tab, struct hnode *node, uint64_t hash);
 /* Takes out an item that is in the table. */
 void htab_remove(struct htab *tab, struct hnode *node);
 
+/* The item after another one, NULL: the first; NULL at the end. For a walk without changes. */
+struct hnode *htab_next(const struct htab *tab, const struct hnode *after);
+
 /* Takes out and returns any one item, NULL when empty: to drain a table. */
 struct hnode *htab_pop(struct htab *tab);
 

@@ -336,6 +336,11 @@ static const struct origin_ops registry_ops = {
 	.destroy = registry_destroy,
 };
 
+bool registry_is(const struct origin *o)
+{
+	return o->ops == &registry_ops;
+}
+
 /* A mirror gets the credentials that are stored for it, never the image's. */
 static int server_init(const struct registry *reg, struct endpoint *at, struct server *server,
 		       struct err *err)

@@ -52,3 +52,11 @@ int registry_open(const struct registry_config *config, const struct ref *ref,
 
 /* Opens n connections to the first server ahead of their use, without waiting. */
 void registry_warm(struct origin *origin, unsigned int n);
+
+/*
+ * For fetcher/handover.h: where servers send for blobs, and which of them do not answer. Nothing
+ * for an origin that is no registry. -ENOENT: a record of somebody else's kind; -EBADMSG, -ENOMEM.
+ */
+struct handover;
+int registry_hand_over(struct origin *origin, struct handover *to);
+int registry_take_over(struct origin *origin, char kind, struct handover *from);

@@ -9,6 +9,7 @@
  *   registry_spool.c      whole blobs on disk, for servers without ranges
  *   registry_referrers.c  who refers to a manifest
  *   registry_push.c       uploads
+ *   registry_known.c      what another process may go on with
  */
 
 #include <pthread.h>
@@ -76,6 +77,9 @@ static inline struct registry *registry_of(struct origin *o)
 {
 	return container_of(o, struct registry, origin);
 }
+
+/* Whether an origin is one of these. */
+bool registry_is(const struct origin *o);
 
 /* One request to one server. Zero means none. */
 struct reg_call {

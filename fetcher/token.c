@@ -7,7 +7,10 @@
 #include "base/htab.h"
 #include "base/list.h"
 #include "base/num.h"
+#include "fetcher/handover.h"
 #include "fetcher/token_fetch.h"
+
+enum { TOKEN_RECORD = 'T', NUMBER_TEXT_MAX = 24 };
 
 /* What is known for one endpoint and set of scopes. Lives as long as the cache. */
 struct token_entry {
@@ -69,14 +72,8 @@ static bool entry_matches(const struct hnode *node, const void *key)
 }
 
 /* With the lock held. */
-static int tokens_entry(struct tokens *tokens, const struct token_ask *ask,
-			struct token_entry **ret)
+static int tokens_entry_by(struct tokens *tokens, const char *key, struct token_entry **ret)
 {
-	AUTO_FREE char *key = NULL;
-	if (asprintf(&key, "%s %s", ask->url_base, ask->scopes) < 0) {
-		key = NULL;
-		return -ENOMEM;
-	}
 	uint64_t hash = hash_bytes(key, strlen(key));
 	struct hnode *node = htab_find(&tokens->entries, hash, entry_matches, key);
 	if (node) {
@@ -88,14 +85,25 @@ static int tokens_entry(struct tokens *tokens, const struct token_ask *ask,
 	struct token_entry *entry = calloc(1, sizeof(*entry));
 	if (!entry)
 		return -ENOMEM;
-	entry->key = steal_ptr(&key);
-	int r = htab_insert(&tokens->entries, &entry->node, hash);
+	entry->key = strdup(key);
+	int r = entry->key ? htab_insert(&tokens->entries, &entry->node, hash) : -ENOMEM;
 	if (r < 0) {
 		entry_free(entry);
 		return r;
 	}
 	*ret = entry;
 	return 0;
+}
+
+static int tokens_entry(struct tokens *tokens, const struct token_ask *ask,
+			struct token_entry **ret)
+{
+	AUTO_FREE char *key = NULL;
+	if (asprintf(&key, "%s %s", ask->url_base, ask->scopes) < 0) {
+		key = NULL;
+		return -ENOMEM;
+	}
+	return tokens_entry_by(tokens, key, ret);
 }
 
 /* Waits until the flight that is under way has landed. With the lock held. */
@@ -229,5 +237,85 @@ int tokens_get(struct tokens *tokens, const struct token_ask *ask,
 	(void)pthread_mutex_unlock(&tokens->lock);
 	if (r == 0)
 		*ret = copy;
+	return r;
+}
+
+/* The texts of a record, in this order. */
+enum {
+	KNOWN_KEY,
+	KNOWN_HEADER,
+	KNOWN_RENEW_AT, /* nanoseconds of the monotonic clock, which all processes share */
+	KNOWN_SCHEME,
+	KNOWN_REALM,
+	KNOWN_SERVICE,
+	KNOWN_SCOPES,
+	KNOWN_TEXTS,
+};
+
+int tokens_hand_over(struct tokens *tokens, struct handover *to)
+{
+	struct hnode *node = NULL;
+	int r = 0;
+	(void)pthread_mutex_lock(&tokens->lock);
+	while (r == 0 && (node = htab_next(&tokens->entries, node))) {
+		const struct token_entry *entry = container_of(node, struct token_entry, node);
+		char renew_at[NUMBER_TEXT_MAX], scheme[NUMBER_TEXT_MAX];
+		const char *texts[KNOWN_TEXTS] = {
+			entry->key,	      entry->header,	     renew_at,	    scheme,
+			entry->demand.realm, entry->demand.service, entry->demand.scopes};
+		if (!entry->header || deadline_passed(entry->renew_at))
+			continue;
+		(void)snprintf(renew_at, sizeof(renew_at), "%llu",
+			       (unsigned long long)entry->renew_at);
+		(void)snprintf(scheme, sizeof(scheme), "%d", (int)entry->demand.scheme);
+		r = handover_add(to, TOKEN_RECORD, texts, KNOWN_TEXTS);
+	}
+	(void)pthread_mutex_unlock(&tokens->lock);
+	return r;
+}
+
+static int entry_take(struct token_entry *entry, const char *const texts[static KNOWN_TEXTS])
+{
+	uint64_t renew_at = 0, scheme = 0;
+	if (u64_parse(texts[KNOWN_RENEW_AT], UINT64_MAX, &renew_at) < 0 ||
+	    u64_parse(texts[KNOWN_SCHEME], CHALLENGE_BEARER, &scheme) < 0)
+		return -EBADMSG;
+	if (entry->busy || entry->header)
+		return 0;
+	const struct demand known = {
+		.scheme = (enum challenge_scheme)scheme,
+		.realm = (char *)(uintptr_t)texts[KNOWN_REALM],
+		.service = texts[KNOWN_SERVICE][0] ? (char *)(uintptr_t)texts[KNOWN_SERVICE] : NULL,
+		.scopes = (char *)(uintptr_t)texts[KNOWN_SCOPES],
+	};
+	struct demand demand = {0};
+	int r = demand_copy(&known, &demand);
+	if (r < 0)
+		return r;
+	entry->header = strdup(texts[KNOWN_HEADER]);
+	if (!entry->header) {
+		demand_finish(&demand);
+		return -ENOMEM;
+	}
+	demand_finish(&entry->demand);
+	entry->demand = demand;
+	entry->renew_at = renew_at;
+	return 0;
+}
+
+int tokens_take_over(struct tokens *tokens, char kind, struct handover *from)
+{
+	const char *texts[KNOWN_TEXTS];
+	struct token_entry *entry = NULL;
+	if (kind != TOKEN_RECORD)
+		return -ENOENT;
+	int r = handover_take(from, texts, KNOWN_TEXTS);
+	if (r < 0)
+		return r;
+	(void)pthread_mutex_lock(&tokens->lock);
+	r = tokens_entry_by(tokens, texts[KNOWN_KEY], &entry);
+	if (r == 0)
+		r = entry_take(entry, texts);
+	(void)pthread_mutex_unlock(&tokens->lock);
 	return r;
 }

@@ -60,6 +60,14 @@ int tokens_get(struct tokens *tokens, const struct token_ask *ask,
 	       const struct http_response *refused, const char *used, char **ret,
 	       struct err *err);
 
+/*
+ * For fetcher/handover.h: adds a record for each token that will do for a while yet; takes one
+ * over, unless an own one is there. -ENOENT: a record of somebody else's kind; -EBADMSG, -ENOMEM.
+ */
+struct handover;
+int tokens_hand_over(struct tokens *tokens, struct handover *to);
+int tokens_take_over(struct tokens *tokens, char kind, struct handover *from);
+
 /* For tests: reads a token server's answer. The caller frees *ret_token. -EPROTO. */
 int token_parse(const void *data, size_t n, char **ret_token, uint64_t *ret_life_sec,
 		struct err *err);

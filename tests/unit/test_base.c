@@ -108,11 +108,21 @@ static void test_htab(void **state)
 		struct hnode *node = htab_find(&tab, hash_u64(i), item_match, &i);
 		assert_ptr_equal(node, i % 2 ? &items[i].node : NULL);
 	}
+	static bool seen[N];
+	size_t walked = 0;
+	for (struct hnode *node = NULL; (node = htab_next(&tab, node)); walked++) {
+		uint64_t key = container_of(node, struct item, node)->key;
+		assert_true(key % 2 == 1 && !seen[key]);
+		seen[key] = true;
+	}
+	assert_int_equal(walked, N / 2);
 	size_t left = 0;
 	while (htab_pop(&tab))
 		left++;
 	assert_int_equal(left, N / 2);
+	assert_null(htab_next(&tab, NULL));
 	htab_finish(&tab);
+	assert_null(htab_next(&tab, NULL));
 }
 
 static void test_commit(void **state)
