@@ -38,6 +38,7 @@ struct holder {
 	struct child next; /* of an upgrade */
 	uint64_t crashes[HOLDER_CRASHES_MAX]; /* when, the latest first */
 	unsigned int n_crashes;		      /* in a row, each close to the one before */
+	bool ahead;	   /* what is to be mounted is still being prepared */
 	bool served;	   /* the mount is there, and whoever waited for it was told */
 	bool leaving;	   /* an unmount was asked for */
 	bool over;	   /* the connection is gone, or given up */
@@ -64,7 +65,8 @@ static int child_start(struct holder *h, int program_fd, struct child *ret)
 		return -errno;
 	AUTO_CLOSE int mine = pair[0];
 	AUTO_CLOSE int theirs = pair[1];
-	struct holder_exec exec = {.program_fd = program_fd, .argv = h->config->argv,
+	struct holder_exec exec = {.program_fd = program_fd,
+				   .argv = h->ahead ? h->config->ahead : h->config->argv,
 				   .envp = h->config->envp, .control = theirs,
 				   .again = h->fuse_fd < 0 ? h->config->again : NULL,
 				   .init = h->init_fd, .log = -1};
@@ -80,7 +82,7 @@ static int child_start(struct holder *h, int program_fd, struct child *ret)
 		return r;
 	}
 	*ret = (struct child){.pid = pid, .pidfd = pidfd, .control = steal_fd(&mine),
-			      .killed_at = deadline_in_ms(HOLDER_PREPARE_MS)};
+			      .killed_at = h->ahead ? 0 : deadline_in_ms(HOLDER_PREPARE_MS)};
 	return 0;
 }
 
@@ -322,7 +324,36 @@ static int on_signal(struct holder *h, struct err *err)
 	return 0;
 }
 
-enum { SEE_SIGNAL, SEE_FUSE, SEE_NOW, SEE_NOW_SAYS, SEE_NEXT, SEE_NEXT_SAYS, SEE_ALL };
+/* Whoever began this ahead says how it goes on, or is gone. */
+static int on_launcher(struct holder *h, struct err *err)
+{
+	struct holder_msg msg;
+	AUTO_CLOSE int fd = -1;
+	int r = holder_receive(h->status_fd, &msg, &fd);
+	if (r < 0 || (msg.word != HOLDER_KNOWN && msg.word != HOLDER_PREPARED))
+		return err_say(err, -ECANCELED, "whoever asked for the mount is gone");
+	if (msg.word == HOLDER_PREPARED) {
+		h->ahead = false;
+		h->now.killed_at = deadline_in_ms(HOLDER_PREPARE_MS);
+		r = h->config->prepared(h->config->data, err);
+		if (r < 0)
+			return r;
+	}
+	/* It may have died meanwhile: its pidfd will tell. */
+	(void)holder_send(h->now.control, msg.word, NULL, fd);
+	return 0;
+}
+
+enum {
+	SEE_SIGNAL,
+	SEE_FUSE,
+	SEE_NOW,
+	SEE_NOW_SAYS,
+	SEE_NEXT,
+	SEE_NEXT_SAYS,
+	SEE_LAUNCHER,
+	SEE_ALL,
+};
 
 /* Handles what poll() saw. One event a round that ends a child, since the others then differ. */
 static int holder_handle(struct holder *h, const struct pollfd *fds, struct err *err)
@@ -338,6 +369,8 @@ static int holder_handle(struct holder *h, const struct pollfd *fds, struct err 
 		r = on_now_ended(h, err);
 	else if (fds[SEE_NOW_SAYS].revents)
 		r = on_message(h, &h->now, err);
+	else if (fds[SEE_LAUNCHER].revents)
+		r = on_launcher(h, err);
 	else if (fds[SEE_NEXT].revents)
 		on_next_ended(h);
 	else if (fds[SEE_NEXT_SAYS].revents)
@@ -359,6 +392,7 @@ static int holder_loop(struct holder *h, struct err *err)
 			[SEE_NOW_SAYS] = {.fd = h->now.control, .events = POLLIN},
 			[SEE_NEXT] = {.fd = h->next.pidfd, .events = POLLIN},
 			[SEE_NEXT_SAYS] = {.fd = h->next.control, .events = POLLIN},
+			[SEE_LAUNCHER] = {.fd = h->ahead ? h->status_fd : -1, .events = POLLIN},
 		};
 		deadline_t next = deadline_earlier(h->now.killed_at, h->next.killed_at);
 		int wait = next == 0 ? -1 : (int)deadline_left_ms(next, HOLDER_PREPARE_MS);
@@ -375,7 +409,7 @@ static int holder_init(struct holder *h, const struct holder_config *config, str
 {
 	*h = (struct holder){
 		.config = config, .fuse_fd = -1, .init_fd = -1, .program_fd = -1, .next_fd = -1,
-		.signal_fd = -1, .status_fd = config->status_fd,
+		.signal_fd = -1, .status_fd = config->status_fd, .ahead = config->ahead != NULL,
 		.now = {.pidfd = -1, .control = -1}, .next = {.pidfd = -1, .control = -1},
 	};
 	if (h->status_fd >= 0)
@@ -404,6 +438,10 @@ static void holder_finish(struct holder *h, int result)
 	if (result < 0 && !h->served && h->fuse_fd >= 0)
 		(void)mount_undo(h->config->dir, true, NULL);
 	child_end(&h->next, 0);
+	if (!h->served) { /* it is waiting for us to say something, and SIGTERM waits with it */
+		cleanup_close(&h->now.control);
+		h->now.control = -1;
+	}
 	child_end(&h->now, HOLDER_STOP_MS);
 	cleanup_close(&h->fuse_fd);
 	cleanup_close(&h->init_fd);

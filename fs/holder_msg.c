@@ -94,8 +94,8 @@ void holder_launch_failed(int status_fd, const struct err *err)
 	(void)holder_send(status_fd, HOLDER_FAILED, err, -1);
 }
 
-int holder_launch(const char *program, char *const *argv, char *const *envp, again_main again,
-		  int log_fd, pid_t *ret_pid, struct err *err)
+int holder_begin(const char *program, char *const *argv, char *const *envp, again_main again,
+		 int log_fd, struct holder_begun *ret, struct err *err)
 {
 	AUTO_CLOSE int program_fd = open(program, O_PATH | O_CLOEXEC);
 	if (program_fd < 0)
@@ -111,17 +111,51 @@ int holder_launch(const char *program, char *const *argv, char *const *envp, aga
 	int r = holder_fork(&exec, &pid);
 	if (r < 0)
 		return err_set(err, r, "start the holder");
-	(void)close(steal_fd(&theirs));
+	*ret = (struct holder_begun){.pid = pid, .sock = steal_fd(&mine)};
+	return 0;
+}
 
+void holder_known(const struct holder_begun *begun, int fd)
+{
+	(void)holder_send(begun->sock, HOLDER_KNOWN, NULL, fd);
+}
+
+void holder_prepared(const struct holder_begun *begun, int fd)
+{
+	(void)holder_send(begun->sock, HOLDER_PREPARED, NULL, fd);
+}
+
+int holder_await(struct holder_begun *begun, struct err *err)
+{
 	struct holder_msg msg;
-	r = holder_receive(mine, &msg, NULL);
-	if (r == 0 && msg.word == HOLDER_SERVING) {
-		*ret_pid = pid;
+	AUTO_CLOSE int sock = steal_fd(&begun->sock);
+	int r = holder_receive(sock, &msg, NULL);
+	if (r == 0 && msg.word == HOLDER_SERVING)
 		return 0;
-	}
 	/* It is about to exit by itself; with the socket gone there is nothing else to learn. */
-	(void)waitpid(pid, NULL, 0);
+	(void)waitpid(begun->pid, NULL, 0);
 	if (r == 0 && msg.word == HOLDER_FAILED)
 		return err_say(err, msg.code < 0 ? msg.code : -EIO, "%s", msg.text);
 	return err_say(err, -EIO, "the holder ended without a word");
+}
+
+void holder_cancel(struct holder_begun *begun)
+{
+	if (begun->sock < 0)
+		return;
+	cleanup_close(&begun->sock);
+	begun->sock = -1;
+	(void)waitpid(begun->pid, NULL, 0);
+}
+
+int holder_launch(const char *program, char *const *argv, char *const *envp, again_main again,
+		  int log_fd, pid_t *ret_pid, struct err *err)
+{
+	struct holder_begun begun = {.sock = -1};
+	int r = holder_begin(program, argv, envp, again, log_fd, &begun, err);
+	if (r == 0)
+		r = holder_await(&begun, err);
+	if (r == 0)
+		*ret_pid = begun.pid;
+	return r;
 }

@@ -8,7 +8,14 @@
 
 #include "fs/holder.h"
 
-enum holder_word { HOLDER_READY, HOLDER_GO, HOLDER_SERVING, HOLDER_FAILED };
+enum holder_word {
+	HOLDER_READY,
+	HOLDER_GO,
+	HOLDER_SERVING,
+	HOLDER_FAILED,
+	HOLDER_KNOWN,
+	HOLDER_PREPARED,
+};
 
 struct holder_msg {
 	uint32_t word; /* enum holder_word */

@@ -163,24 +163,38 @@ static int table_open(const char *run_dir, bool make, int *ret_fd, struct err *e
 	return 0;
 }
 
-int mtable_add(const char *run_dir, struct mtable_entry *entry, int *ret_fd, struct err *err)
+int mtable_reserve(const char *run_dir, char ret_id[static MTABLE_ID_MAX], int *ret_fd,
+		   struct err *err)
 {
 	AUTO_CLOSE int table = -1;
-	AUTO_CLOSE int fd = -1;
 	uint64_t salt;
 	int r = table_open(run_dir, true, &table, err);
 	if (r < 0)
 		return r;
 	if (getrandom(&salt, sizeof(salt), 0) != (ssize_t)sizeof(salt))
 		return err_set(err, -errno, "name a mount");
-	(void)snprintf(entry->id, sizeof(entry->id), "%016llx", (unsigned long long)salt);
-	if (mkdirat(table, entry->id, 0700) < 0)
-		return err_set(err, -errno, "make %s/%s", run_dir, entry->id);
-	fd = openat(table, entry->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = fd < 0 ? err_set(err, -errno, "open %s/%s", run_dir, entry->id) :
-		     mtable_save(fd, entry, err);
+	(void)snprintf(ret_id, MTABLE_ID_MAX, "%016llx", (unsigned long long)salt);
+	if (mkdirat(table, ret_id, 0700) < 0)
+		return err_set(err, -errno, "make %s/%s", run_dir, ret_id);
+	int fd = openat(table, ret_id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0) {
+		r = err_set(err, -errno, "open %s/%s", run_dir, ret_id);
+		(void)tree_remove(table, ret_id, NULL);
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+int mtable_add(const char *run_dir, struct mtable_entry *entry, int *ret_fd, struct err *err)
+{
+	AUTO_CLOSE int fd = -1;
+	int r = mtable_reserve(run_dir, entry->id, &fd, err);
+	if (r < 0)
+		return r;
+	r = mtable_save(fd, entry, err);
 	if (r < 0) {
-		(void)tree_remove(table, entry->id, NULL);
+		(void)mtable_remove(run_dir, entry->id, NULL);
 		return r;
 	}
 	*ret_fd = steal_fd(&fd);

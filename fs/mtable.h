@@ -66,6 +66,13 @@ struct mtable_entry {
 void mtable_entry_finish(struct mtable_entry *entry);
 DEFINE_FINISH(mtable_entry, mtable_entry_finish);
 
+/*
+ * Makes an entry's directory, which says nothing of a mount until mtable_save(), and gives it an
+ * id. *ret_fd: the directory, the caller's.
+ */
+int mtable_reserve(const char *run_dir, char ret_id[static MTABLE_ID_MAX], int *ret_fd,
+		   struct err *err);
+
 /* Makes an entry: sets its id, writes it. *ret_fd: its directory, the caller's. */
 int mtable_add(const char *run_dir, struct mtable_entry *entry, int *ret_fd, struct err *err);
 

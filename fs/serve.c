@@ -40,6 +40,21 @@ static int wait_for_go(int signal_fd, int *ret_fuse, struct err *err)
 	return 1;
 }
 
+int holder_serve_await(int *ret_fd, struct err *err)
+{
+	struct holder_msg msg;
+	int fd = -1;
+	int r = holder_receive(HOLDER_FD_CONTROL, &msg, &fd);
+	if (r < 0)
+		return err_set(err, r == -ECONNRESET ? -ECANCELED : r, "wait for what is mounted");
+	if (msg.word != HOLDER_KNOWN && msg.word != HOLDER_PREPARED) {
+		cleanup_close(&fd);
+		return err_say(err, -EPROTO, "the holder said something else than PREPARED");
+	}
+	*ret_fd = fd;
+	return msg.word == HOLDER_KNOWN;
+}
+
 int holder_serve_prepare(struct err *err)
 {
 	(void)prctl(PR_SET_NAME, "sluice-server");

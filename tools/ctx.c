@@ -259,16 +259,33 @@ static int ctx_absolute_ref(struct ref *ref, struct err *err)
 	return 0;
 }
 
-/*
- * A new image asks for several things at once as soon as its manifest is
- * there: their connections are made meanwhile, which saves a round trip.
- */
-static void ctx_warm(struct store *store, const struct ref *ref, const char *key,
-		     struct origin *origin)
+/* By what the store knows an image: which platform was asked for is part of that. */
+static int ctx_image_key(const struct ctx *c, const struct ref *ref, char **ret_name, char **ret)
 {
+	AUTO_FREE char *name = NULL;
+	int r = ref_text(ref, &name);
+	if (r < 0 || asprintf(ret, "%s%s%s", name, c->platform_text ? " " : "",
+			      c->platform_text ? c->platform_text : "") < 0)
+		return -ENOMEM;
+	if (ret_name)
+		*ret_name = steal_ptr(&name);
+	return 0;
+}
+
+int ctx_warm(struct ctx *c, const struct ref *ref, struct origin *origin, unsigned int n,
+	     struct err *err)
+{
+	AUTO_FREE char *key = NULL;
 	struct digest known;
-	if (origin && ref->kind == REF_REGISTRY && store_tag_get(store, key, &known, NULL) < 0)
-		registry_warm(origin, CTX_WARM_CONNECTIONS);
+	if (!origin || ref->kind != REF_REGISTRY)
+		return 0;
+	if (ctx_image_key(c, ref, NULL, &key) < 0) {
+		key = NULL;
+		return err_set(err, -ENOMEM, "name the image");
+	}
+	if (store_tag_get(c->store, key, &known, NULL) < 0)
+		registry_warm(origin, n);
+	return 0;
 }
 
 int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct origin **ret_origin,
@@ -289,13 +306,13 @@ int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct ori
 		r = ctx_origin(c, ret_ref, ret_origin, err);
 	if (r < 0)
 		return r;
-	if (ref_text(ret_ref, &name) < 0 ||
-	    asprintf(&key, "%s%s%s", name, c->platform_text ? " " : "",
-		     c->platform_text ? c->platform_text : "") < 0) {
-		key = NULL;
+	if (ctx_image_key(c, ret_ref, &name, &key) < 0) {
+		name = key = NULL;
 		return err_set(err, -ENOMEM, "name the image");
 	}
-	ctx_warm(store, ret_ref, key, *ret_origin);
+	r = ctx_warm(c, ret_ref, *ret_origin, CTX_WARM_CONNECTIONS, err);
+	if (r < 0)
+		return r;
 	AUTO(progress) struct progress *progress = NULL;
 	r = progress_create(isatty(STDERR_FILENO) == 1, c->json, &progress, err);
 	if (r < 0)

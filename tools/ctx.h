@@ -77,6 +77,13 @@ int ctx_run_dir(struct ctx *ctx, const char **ret, struct err *err);
 /* The origin of a reference; the caller destroys it. NULL with --offline. */
 int ctx_origin(struct ctx *ctx, const struct ref *ref, struct origin **ret, struct err *err);
 
+/*
+ * Opens n connections to the registry of an image that is not known here yet. It asks for several
+ * things at once as soon as its manifest is there, which saves a round trip then. Does not wait.
+ */
+int ctx_warm(struct ctx *ctx, const struct ref *ref, struct origin *origin, unsigned int n,
+	     struct err *err);
+
 /* Resolves and prepares the image that text names, with progress on a terminal. */
 int ctx_prepare(struct ctx *ctx, const char *text, struct ref *ret_ref, struct origin **ret_origin,
 		struct digest *ret_manifest, struct err *err);

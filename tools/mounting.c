@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "fs/holder.h"
+#include "base/log.h"
+#include "fetcher/handover.h"
 #include "fs/image_record.h"
 #include "fs/mount.h"
 #include "tools/verb.h"
@@ -102,7 +103,8 @@ int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, s
 	return 0;
 }
 
-int mounting_count(const struct ctx *ctx, int entry_fd, struct err *err)
+/* What preparing the image cost is the first that a mount did. */
+static int mounting_count(const struct ctx *ctx, int entry_fd, struct err *err)
 {
 	struct mount_stats *stats = NULL;
 	int r = mount_stats_map(entry_fd, &stats, err);
@@ -116,18 +118,100 @@ int mounting_count(const struct ctx *ctx, int entry_fd, struct err *err)
 	return 0;
 }
 
-int mounting_hold(const struct words *words, int entry_fd, struct err *err)
+void mounting_finish(struct mounting *m)
+{
+	if (!m)
+		return;
+	holder_cancel(&m->holder);
+	cleanup_close(&m->entry_fd);
+	m->entry_fd = -1;
+	if (m->id[0] != '\0')
+		(void)mtable_remove(m->run_dir, m->id, NULL);
+	m->id[0] = '\0';
+}
+
+/* Starts a holder; ahead is the name of an image that is not prepared yet, or NULL. */
+static int mounting_hold(struct mounting *m, const struct words *hold, const char *ahead,
+			 struct err *err)
 {
 	AUTO_FREE char *program = NULL;
-	pid_t holder;
-	int r = mounting_program(&program, err);
+	AUTO_FINISH(words) struct words words = {0};
+	int r = 0;
+	for (size_t i = 0; i < hold->count && r == 0; i++)
+		r = words_add(&words, hold->items[i]);
+	if (r == 0)
+		r = words_add_text(&words, "--ahead", ahead);
+	if (r == 0)
+		r = words_add(&words, m->id);
+	if (r < 0)
+		return err_set(err, r, "start the holder");
+	r = mounting_program(&program, err);
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int log_fd = openat(entry_fd, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
+	AUTO_CLOSE int log_fd = openat(m->entry_fd, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
 				       0600);
 	if (log_fd < 0)
 		return err_set(err, -errno, "open the mount's log");
-	return holder_launch(program, words->items, environ, verb_again, log_fd, &holder, err);
+	return holder_begin(program, words.items, environ, verb_again, log_fd, &m->holder, err);
+}
+
+int mounting_begin(struct ctx *ctx, const char *text, const struct words *hold, bool ahead,
+		   struct mounting *ret, struct err *err)
+{
+	AUTO_FINISH(mounting) struct mounting m = mounting_none();
+	AUTO_FINISH(ref) struct ref ref = {0};
+	AUTO_FREE char *name = NULL;
+	int r = ctx_run_dir(ctx, &m.run_dir, err);
+	if (r == 0)
+		r = ref_parse(text, &ref, err);
+	if (r == 0)
+		r = mtable_reserve(m.run_dir, m.id, &m.entry_fd, err);
+	if (r == 0 && ahead && !ctx->offline && ref.kind == REF_REGISTRY) {
+		r = ref_text(&ref, &name);
+		if (r < 0)
+			return err_set(err, r, "name the image");
+		r = mounting_hold(&m, hold, name, err);
+	}
+	if (r < 0)
+		return r;
+	*ret = m;
+	m = mounting_none();
+	return 0;
+}
+
+int mounting_enter(const struct ctx *ctx, struct mounting *m,
+		   const struct mtable_entry *entry, struct err *err)
+{
+	int r = mtable_save(m->entry_fd, entry, err);
+	/* A holder that ends takes its entry along, and knows why. */
+	if (r == -ENOENT && m->holder.sock >= 0)
+		r = holder_await(&m->holder, err);
+	return r < 0 ? r : mounting_count(ctx, m->entry_fd, err);
+}
+
+/* What was learned is a help: a server that does not get it asks again. */
+static void mounting_tell(struct ctx *ctx, struct mounting *m, struct origin *origin)
+{
+	AUTO_CLOSE int known = -1;
+	struct err err = {0};
+	if (origin && ctx->tokens && handover_write(ctx->tokens, origin, &known, &err) < 0)
+		log_debug("%s", err_text(&err));
+	holder_prepared(&m->holder, known);
+}
+
+int mounting_go(struct ctx *ctx, struct mounting *m, const struct words *hold,
+		struct origin *origin, struct err *err)
+{
+	int r = 0;
+	if (m->holder.sock >= 0)
+		mounting_tell(ctx, m, origin);
+	else
+		r = mounting_hold(m, hold, NULL, err);
+	if (r == 0)
+		r = holder_await(&m->holder, err);
+	if (r == 0)
+		m->id[0] = '\0'; /* it is the holder's now */
+	return r;
 }
 
 int mounting_record(const struct profile_flags *flags, struct mtable_entry *entry, struct err *err)

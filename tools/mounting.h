@@ -8,6 +8,7 @@
  * everything else there.
  */
 
+#include "fs/holder.h"
 #include "fs/mount_stats.h"
 #include "fs/mtable.h"
 #include "tools/ctx.h"
@@ -26,11 +27,45 @@ int mounting_words(const struct ctx *ctx, const char *verb, struct words *ret, s
 /* A path that means the same in another working directory; the caller frees it. 0 or -errno. */
 int mounting_path(const char *text, char **ret);
 
-/* Counts what preparing the image cost as the first that a mount did. */
-int mounting_count(const struct ctx *ctx, int entry_fd, struct err *err);
+/*
+ * A mount on its way: an entry of the table and, when it is begun ahead, a holder and a server
+ * that start while the image is prepared (see holder_begin()).
+ */
+struct mounting {
+	char id[MTABLE_ID_MAX]; /* of the entry; "": there is none */
+	const char *run_dir;	/* borrowed from the ctx; of the table */
+	int entry_fd;		/* owned; its directory */
+	struct holder_begun holder; /* owned */
+};
 
-/* Starts a holder with the words for `hold`, and waits until its mount can be read. */
-int mounting_hold(const struct words *words, int entry_fd, struct err *err);
+static inline struct mounting mounting_none(void)
+{
+	return (struct mounting){.entry_fd = -1, .holder.sock = -1};
+}
+
+/* Takes back what never became a mount, with its entry. */
+void mounting_finish(struct mounting *mounting);
+DEFINE_FINISH(mounting, mounting_finish);
+
+/*
+ * Reserves an entry. With `ahead`, the image that text names is about to be fetched: its holder
+ * starts at once, with the words for `hold`, and its server opens connections to the registry.
+ * To be called while the process has a single thread, since both are then mere forks. An image of
+ * this machine's files, and --offline, leave nothing to be begun ahead.
+ */
+int mounting_begin(struct ctx *ctx, const char *text, const struct words *hold, bool ahead,
+		   struct mounting *ret, struct err *err);
+
+/* Enters what is mounted where, and what preparing the image cost as the first that is counted. */
+int mounting_enter(const struct ctx *ctx, struct mounting *mounting,
+		   const struct mtable_entry *entry, struct err *err);
+
+/*
+ * Has the holder mount what was entered, or a new one that is started with the words for `hold`,
+ * and waits until it can be read. A server that waits is given what was learned of the origin.
+ */
+int mounting_go(struct ctx *ctx, struct mounting *mounting, const struct words *hold,
+		struct origin *origin, struct err *err);
 
 /* What the options about startup profiles say, for a mount's entry. -ENOMEM and others. */
 int mounting_record(const struct profile_flags *flags, struct mtable_entry *entry, struct err *err);

@@ -8,27 +8,46 @@
 #include "base/log.h"
 #include "fs/devices.h"
 #include "fs/image_record.h"
-#include "tools/mounting.h"
 #include "tools/run_local.h"
 
 void run_image_finish(struct run_image *image)
 {
 	if (!image)
 		return;
+	mounting_finish(&image->mounting);
+	words_finish(&image->hold);
+	origin_destroy(image->origin);
 	free(image->name);
 	buf_finish(&image->config);
 	free(image->layers);
-	*image = (struct run_image){0};
+	*image = run_image_none();
+}
+
+static int image_hold_words(struct ctx *ctx, enum run_fs fs, struct words *ret, struct err *err)
+{
+	int r = mounting_words(ctx, "hold", ret, err);
+	if (r < 0)
+		return r;
+	if (fs == RUN_FS_AUTO && words_add(ret, "--fallback") < 0)
+		return err_set(err, -ENOMEM, "start the holder");
+	/* A container's programs may be setuid; whether that works is the runtime's to say. */
+	if (words_add_text(ret, "-o", "suid") < 0 || words_add(ret, "--thrown") < 0)
+		return err_set(err, -ENOMEM, "start the holder");
+	return 0;
 }
 
 static int image_try(struct ctx *ctx, const char *text, bool offline, struct run_image *image,
 		     struct err *err)
 {
 	AUTO_FINISH(ref) struct ref ref = {0};
-	AUTO(origin) struct origin *origin = NULL;
 	bool was = ctx->offline;
+	int r = 0;
 	ctx->offline = was || offline;
-	int r = ctx_prepare(ctx, text, &ref, &origin, &image->manifest, err);
+	/* What has to be fetched leaves time to start what will serve it. */
+	if (image->mounting.id[0] == '\0' && !offline)
+		r = mounting_begin(ctx, text, &image->hold, true, &image->mounting, err);
+	if (r == 0)
+		r = ctx_prepare(ctx, text, &ref, &image->origin, &image->manifest, err);
 	ctx->offline = was;
 	if (r == 0 && ref_text(&ref, &image->name) < 0)
 		r = err_set(err, -ENOMEM, "name the image");
@@ -36,12 +55,15 @@ static int image_try(struct ctx *ctx, const char *text, bool offline, struct run
 }
 
 static int image_prepare_by(struct ctx *ctx, const char *text, enum run_pull pull,
-			    struct run_image *image, struct err *err)
+			    enum run_fs fs, struct run_image *image, struct err *err)
 {
+	int r = image_hold_words(ctx, fs, &image->hold, err);
+	if (r < 0)
+		return r;
 	ctx->current = pull == RUN_PULL_ALWAYS;
 	if (pull == RUN_PULL_ALWAYS || pull == RUN_PULL_NEWER)
 		return image_try(ctx, text, false, image, err);
-	int r = image_try(ctx, text, true, image, err);
+	r = image_try(ctx, text, true, image, err);
 	if (r < 0 && r != -EINVAL && r != -ENOMEM && pull == RUN_PULL_MISSING && !ctx->offline)
 		r = image_try(ctx, text, false, image, err);
 	return r;
@@ -66,34 +88,18 @@ static int image_config_load(struct ctx *ctx, struct run_image *image, struct er
 	return 0;
 }
 
-int run_image_open(struct ctx *ctx, const char *text, enum run_pull pull, struct run_image *ret,
-		   struct err *err)
+int run_image_open(struct ctx *ctx, const char *text, enum run_pull pull, enum run_fs fs,
+		   struct run_image *ret, struct err *err)
 {
-	AUTO_FINISH(run_image) struct run_image image = {.config = buf_make(RUN_CONFIG_MAX)};
-	int r = image_prepare_by(ctx, text, pull, &image, err);
+	AUTO_FINISH(run_image) struct run_image image = run_image_none();
+	int r = image_prepare_by(ctx, text, pull, fs, &image, err);
 	if (r == 0)
 		r = image_config_load(ctx, &image, err);
 	if (r < 0)
 		return r;
 	*ret = image;
-	image = (struct run_image){0};
+	image = run_image_none();
 	return 0;
-}
-
-static int image_hold(struct ctx *ctx, const struct mtable_entry *entry, enum run_fs fs,
-		      int entry_fd, struct err *err)
-{
-	AUTO_FINISH(words) struct words words = {0};
-	int r = mounting_words(ctx, "hold", &words, err);
-	if (r < 0)
-		return r;
-	if (fs == RUN_FS_AUTO && words_add(&words, "--fallback") < 0)
-		return err_set(err, -ENOMEM, "start the holder");
-	/* A container's programs may be setuid; whether that works is the runtime's to say. */
-	if (words_add_text(&words, "-o", "suid") < 0 ||
-	    words_add(&words, "--thrown") < 0 || words_add(&words, entry->id) < 0)
-		return err_set(err, -ENOMEM, "start the holder");
-	return mounting_hold(&words, entry_fd, err);
 }
 
 /* Whether the kernel is to read the metadata: see fs/README.md. */
@@ -114,8 +120,10 @@ int run_image_mount(struct ctx *ctx, struct run_image *image, const struct run_i
 	bool erofs = !image->maps && image_erofs(place->fs);
 	/* Only a server can tell what was touched. */
 	bool told = image->profile && image->profile->file;
-	if (erofs && !told && run_local_mount(ctx, image, place) == 0)
+	if (erofs && !told && run_local_mount(ctx, image, place) == 0) {
+		mounting_finish(&image->mounting); /* what was begun ahead serves nobody */
 		return 0;
+	}
 	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {
 		.manifest = image->manifest,
 		.created = (int64_t)time(NULL),
@@ -125,12 +133,9 @@ int run_image_mount(struct ctx *ctx, struct run_image *image, const struct run_i
 		/* One without layers has nothing that the kernel could read. */
 		.erofs = erofs && image->n_layers > 0,
 	};
-	AUTO_CLOSE int entry_fd = -1;
-	const char *run_dir = NULL;
+	struct mounting *m = &image->mounting;
 	struct store *store = NULL;
-	int r = ctx_run_dir(ctx, &run_dir, err);
-	if (r == 0)
-		r = ctx_store(ctx, &store, err);
+	int r = ctx_store(ctx, &store, err);
 	if (r < 0)
 		return r;
 	entry.store = strdup(store_path(store));
@@ -139,13 +144,12 @@ int run_image_mount(struct ctx *ctx, struct run_image *image, const struct run_i
 	if (!entry.dir || !entry.image || !entry.upper || !entry.store)
 		return err_set(err, -ENOMEM, "mount the image");
 	r = image->profile ? mounting_record(image->profile, &entry, err) : 0;
+	if (r == 0 && m->id[0] == '\0')
+		r = mounting_begin(ctx, image->name, &image->hold, false, m, err);
+	memcpy(entry.id, m->id, sizeof(entry.id));
 	if (r == 0)
-		r = mtable_add(run_dir, &entry, &entry_fd, err);
+		r = mounting_enter(ctx, m, &entry, err);
 	if (r == 0)
-		r = mounting_count(ctx, entry_fd, err);
-	if (r == 0)
-		r = image_hold(ctx, &entry, place->fs, entry_fd, err);
-	if (r < 0 && entry.id[0] != '\0')
-		(void)mtable_remove(run_dir, entry.id, NULL);
+		r = mounting_go(ctx, m, &image->hold, image->origin, err);
 	return r < 0 ? err_prefix(err, r, "mount %s", image->name) : 0;
 }

@@ -23,6 +23,7 @@ enum { HOLD_PREDECESSOR_MS = 10000 }; /* until a dead holder has let go of the m
 
 struct hold_state {
 	uint64_t adopt; /* the server of a holder that died; 0: a new mount */
+	const char *ahead; /* the image, while its entry says nothing yet; NULL: it does */
 	bool foreground, fallback, thrown;
 	uint64_t crashes;
 	struct opt_list options;
@@ -40,6 +41,8 @@ static void hold_options(void *state, struct opt *table)
 				&s->fallback};
 	table[5] = (struct opt){"thrown", 0, OPT_FLAG, NULL, "the upper is removed after the mount",
 				&s->thrown};
+	table[6] = (struct opt){"ahead", 0, OPT_TEXT, "IMAGE", "wait until the image is prepared",
+				&s->ahead};
 }
 
 struct hold {
@@ -48,6 +51,10 @@ struct hold {
 	int entry_fd, lock_fd;	      /* owned */
 	int upper_fd;		      /* owned; keeps gc from a temporary upper, others from any */
 	struct ctx *ctx;	      /* borrowed */
+	const struct hold_state *state; /* borrowed */
+	const char *id;		      /* borrowed */
+	struct holder_config config;  /* what it points to is ours, or lives as long */
+	bool loaded;		      /* the entry says what is mounted where */
 	char *lower;		      /* owned; where FUSE is mounted */
 	char *middle;		      /* owned; where EROFS is, below an overlay */
 	bool thrown;		      /* the upper is removed after the mount */
@@ -161,75 +168,114 @@ static int hold_claim(struct hold *h, const struct hold_state *s, struct err *er
 	return r;
 }
 
-static int hold_start(struct hold *h, struct ctx *ctx, const struct hold_state *s, const char *id,
-		      struct err *err)
+static void hold_configure(struct hold *h)
 {
-	int r = ctx_run_dir(ctx, &h->run_dir, err);
+	h->config.dir = h->lower;
+	h->config.top = h->lower_is_own ? h->entry.dir : NULL;
+	h->config.source = h->entry.image;
+}
+
+/* What to mount where, once the entry says so. */
+static int hold_load(struct hold *h, struct err *err)
+{
+	int r = mtable_load(h->entry_fd, &h->entry, err);
+	if (r == 0 && h->entry.own_upper) {
+		AUTO_FREE char *path = NULL;
+		r = mounting_own_upper(h->ctx, h->id, &path, &h->upper_fd, err);
+	}
+	if (r == 0 && h->entry.upper && !h->entry.own_upper)
+		r = hold_claim(h, h->state, err);
 	if (r == 0)
-		r = mtable_open(h->run_dir, id, &h->entry_fd, err);
+		r = hold_places(h, h->id, err);
+	if (r < 0)
+		return r;
+	hold_configure(h);
+	h->loaded = true;
+	return 0;
+}
+
+static int hold_prepared(void *data, struct err *err)
+{
+	return hold_load(data, err);
+}
+
+static int hold_start(struct hold *h, struct err *err)
+{
+	const struct hold_state *s = h->state;
+	int r = ctx_run_dir(h->ctx, &h->run_dir, err);
 	if (r == 0)
-		r = mtable_load(h->entry_fd, &h->entry, err);
+		r = mtable_open(h->run_dir, h->id, &h->entry_fd, err);
 	if (r == 0)
 		r = mtable_lock(h->entry_fd, s->adopt ? HOLD_PREDECESSOR_MS : 0, &h->lock_fd,
 				err);
-	if (r == 0 && h->entry.own_upper) {
-		AUTO_FREE char *path = NULL;
-		r = mounting_own_upper(ctx, id, &path, &h->upper_fd, err);
-	}
-	if (r == 0 && h->entry.upper && !h->entry.own_upper)
-		r = hold_claim(h, s, err);
 	mount_options_init(&h->options);
 	for (size_t i = 0; i < s->options.count && r == 0; i++)
 		r = mount_options_parse(&h->options, s->options.items[i], err);
-	if (r < 0)
+	if (r < 0 || s->ahead)
 		return r;
-	return hold_places(h, id, err);
+	return hold_load(h, err);
 }
 
-static int hold_run_holder(struct hold *h, struct ctx *ctx, const struct hold_state *s,
-			   struct err *err)
+/* The words for a server; with `ahead` for one that waits until the image is prepared. */
+static int hold_words(struct hold *h, const char *ahead, struct words *ret, struct err *err)
 {
-	AUTO_FREE char *program = NULL;
-	AUTO_FINISH(words) struct words words = {0};
-	int r = mounting_program(&program, err);
-	if (r == 0)
-		r = mounting_words(ctx, "serve", &words, err);
-	if (r == 0 && words_add(&words, h->entry.id) < 0)
-		r = err_set(err, -ENOMEM, "hold a mount");
+	int r = mounting_words(h->ctx, "serve", ret, err);
 	if (r < 0)
 		return r;
-	struct holder_config config = {
-		.dir = h->lower,
-		.top = h->lower_is_own ? h->entry.dir : NULL,
-		.source = h->entry.image,
+	if (words_add_text(ret, "--ahead", ahead) < 0 || words_add(ret, h->id) < 0)
+		return err_set(err, -ENOMEM, "hold a mount");
+	return 0;
+}
+
+static int hold_run_holder(struct hold *h, const char *ahead, struct err *err)
+{
+	const struct hold_state *s = h->state;
+	AUTO_FREE char *program = NULL;
+	AUTO_FINISH(words) struct words words = {0};
+	AUTO_FINISH(words) struct words first = {0};
+	int r = mounting_program(&program, err);
+	if (r == 0)
+		r = hold_words(h, NULL, &words, err);
+	if (r == 0 && ahead)
+		r = hold_words(h, ahead, &first, err);
+	if (r < 0)
+		return r;
+	h->config = (struct holder_config){
+		.dir = ahead,
 		.options = &h->options,
 		.program = program,
 		.argv = words.items,
 		.envp = environ,
 		.again = verb_again,
+		.ahead = first.items,
+		.prepared = hold_prepared,
 		.crashes_max = (unsigned int)u64_min(s->crashes, UINT_MAX),
 		.status_fd = s->foreground || s->adopt ? -1 : HOLDER_FD_CONTROL,
 		.serving = hold_serving,
 		.data = h,
 	};
-	return s->adopt ? holder_adopt(&config, (pid_t)s->adopt, err) : holder_run(&config, err);
+	if (!ahead)
+		hold_configure(h);
+	r = s->adopt ? holder_adopt(&h->config, (pid_t)s->adopt, err) : holder_run(&h->config, err);
+	h->config = (struct holder_config){0};
+	return r;
 }
 
 /*
  * Holds the mount. With --fs=auto, one that the kernel cannot mount here as EROFS starts again as
  * what can be mounted everywhere; whoever waits for it learns nothing of that.
  */
-static int hold_hold(struct hold *h, struct ctx *ctx, const struct hold_state *s, struct err *err)
+static int hold_hold(struct hold *h, struct err *err)
 {
-	int r = hold_run_holder(h, ctx, s, err);
-	if (r >= 0 || !s->fallback || !h->entry.erofs || !h->refused)
+	int r = hold_run_holder(h, h->state->ahead, err);
+	if (r >= 0 || !h->state->fallback || !h->entry.erofs || !h->refused)
 		return r;
 	log_warn("%s: mounted as --fs=fuse, since EROFS failed: %s", h->entry.dir, err_text(err));
 	h->entry.erofs = h->refused = false;
 	r = hold_places(h, h->entry.id, err);
 	if (r == 0)
 		r = mtable_save(h->entry_fd, &h->entry, err);
-	return r < 0 ? r : hold_run_holder(h, ctx, s, err);
+	return r < 0 ? r : hold_run_holder(h, NULL, err);
 }
 
 /* What it counted goes to the image. */
@@ -253,30 +299,30 @@ static int hold_count(const struct hold *h, struct ctx *ctx, struct err *err)
 static void hold_clean(struct hold *h, struct ctx *ctx)
 {
 	struct err err = {0};
-	int r = hold_count(h, ctx, &err);
+	int r = h->loaded ? hold_count(h, ctx, &err) : 0;
 	if (r < 0)
 		log_debug("%s: count: %s", h->entry.dir, err_text(&err));
 	r = 0;
 	if (h->entry.own_upper)
 		r = tree_remove(AT_FDCWD, h->entry.upper, &err);
 	if (r == 0)
-		r = mtable_remove(h->run_dir, h->entry.id, &err);
+		r = mtable_remove(h->run_dir, h->id, &err);
 	if (r < 0)
-		log_warn("%s: clean up: %s", h->entry.dir, err_text(&err));
+		log_warn("%s: clean up: %s", h->loaded ? h->entry.dir : h->id, err_text(&err));
 }
 
 static int hold_run(struct ctx *ctx, void *state, int argc, char **argv, struct err *err)
 {
 	const struct hold_state *s = state;
-	AUTO_FINISH(hold) struct hold h = {.ctx = ctx, .entry_fd = -1, .lock_fd = -1,
-					  .upper_fd = -1, .thrown = s->thrown};
+	AUTO_FINISH(hold) struct hold h = {.ctx = ctx, .state = s, .id = argv[0], .entry_fd = -1,
+					  .lock_fd = -1, .upper_fd = -1, .thrown = s->thrown};
 	(void)argc;
-	int r = hold_start(&h, ctx, s, argv[0], err);
+	int r = hold_start(&h, err);
 	bool started = r == 0;
 	/* Then what the user sees is there already. */
 	h.presented = s->adopt && h.lower_is_own;
 	if (started)
-		r = hold_hold(&h, ctx, s, err);
+		r = hold_hold(&h, err);
 	if (r < 0 && !h.served && !s->foreground && !s->adopt)
 		holder_launch_failed(HOLDER_FD_CONTROL, err);
 	if (!started)
@@ -284,7 +330,7 @@ static int hold_run(struct ctx *ctx, void *state, int argc, char **argv, struct 
 	if (r < 0 && h.presented)
 		(void)mount_undo(h.entry.dir, true, NULL);
 	/* One that was given up stays until 'sluice umount', which needs the entry to find it. */
-	if (r != -ECONNABORTED || h.presented)
+	if (r != -ECONNABORTED || h.presented || !h.loaded)
 		hold_clean(&h, ctx);
 	return r;
 }

@@ -142,25 +142,23 @@ static int mount_verb_places(const struct mount_state *s, const char *dir,
 	return mount_verb_check_name("upper", entry->upper, err);
 }
 
-/* Enters the mount into the table; what preparing it cost is the first that is counted. */
-static int mount_verb_enter(struct ctx *ctx, const struct mount_state *s, const char *run_dir,
-			    struct mtable_entry *entry, int *ret_fd, struct err *err)
+/* Enters the mount into the table. A temporary upper is held until the holder holds it itself. */
+static int mount_verb_enter(struct ctx *ctx, const struct mount_state *s,
+			    struct mounting *mounting, struct mtable_entry *entry,
+			    int *ret_upper, struct err *err)
 {
-	int r = mtable_add(run_dir, entry, ret_fd, err);
-	if (r < 0)
-		return r;
+	int r = 0;
+	memcpy(entry->id, mounting->id, sizeof(entry->id));
 	if (s->rw && !entry->upper) {
-		AUTO_CLOSE int lock = -1;
-		r = mounting_own_upper(ctx, entry->id, &entry->upper, &lock, err);
+		r = mounting_own_upper(ctx, entry->id, &entry->upper, ret_upper, err);
 		entry->own_upper = true;
-		if (r == 0)
-			r = mtable_save(*ret_fd, entry, err);
 	}
-	return r < 0 ? r : mounting_count(ctx, *ret_fd, err);
+	return r < 0 ? r : mounting_enter(ctx, mounting, entry, err);
 }
 
-static int mount_verb_words(const struct ctx *ctx, const struct mount_state *s,
-			    const struct mtable_entry *entry, struct words *ret, struct err *err)
+/* The words for a holder, but for the id. */
+static int mount_verb_words(const struct ctx *ctx, const struct mount_state *s, struct words *ret,
+			    struct err *err)
 {
 	AUTO_FINISH(words) struct words words = {0};
 	int r = mounting_words(ctx, "hold", &words, err);
@@ -171,12 +169,10 @@ static int mount_verb_words(const struct ctx *ctx, const struct mount_state *s,
 	}
 	if (r == 0 && s->foreground)
 		r = words_add(&words, "--foreground");
-	if (r == 0 && entry->erofs && mount_verb_is_auto(s))
+	if (r == 0 && mount_verb_is_auto(s))
 		r = words_add(&words, "--fallback");
 	if (r == 0)
 		r = words_add_number(&words, "--crashes", s->crashes, "");
-	if (r == 0)
-		r = words_add(&words, entry->id);
 	if (r < 0)
 		return err_set(err, r, "start the holder");
 	*ret = words;
@@ -185,18 +181,18 @@ static int mount_verb_words(const struct ctx *ctx, const struct mount_state *s,
 }
 
 static int mount_verb_start(struct ctx *ctx, const struct mount_state *s,
-			    const struct mtable_entry *entry, int entry_fd, struct err *err)
+			    struct mounting *mounting, struct words *hold, struct origin *origin,
+			    struct err *err)
 {
 	AUTO_FREE char *program = NULL;
-	AUTO_FINISH(words) struct words words = {0};
-	int r = mount_verb_words(ctx, s, entry, &words, err);
-	if (r == 0 && !s->foreground)
-		return mounting_hold(&words, entry_fd, err);
-	if (r == 0)
-		r = mounting_program(&program, err);
-	if (r != 0)
+	if (!s->foreground)
+		return mounting_go(ctx, mounting, hold, origin, err);
+	int r = mounting_program(&program, err);
+	if (r == 0 && words_add(hold, mounting->id) < 0)
+		r = err_set(err, -ENOMEM, "start the holder");
+	if (r < 0)
 		return r;
-	(void)execv(program, words.items);
+	(void)execv(program, hold->items);
 	return err_set(err, -errno, "start %s", program);
 }
 
@@ -254,7 +250,9 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	AUTO_FINISH(ref) struct ref ref = {0};
 	AUTO(origin) struct origin *origin = NULL;
 	AUTO_FINISH(mtable_entry) struct mtable_entry entry = {0};
-	AUTO_CLOSE int entry_fd = -1;
+	AUTO_FINISH(mounting) struct mounting mounting = mounting_none();
+	AUTO_FINISH(words) struct words hold = {0};
+	AUTO_CLOSE int upper_lock = -1;
 	AUTO_CLOSE int dir_lock = -1;
 	const char *run_dir = NULL;
 	(void)argc;
@@ -269,6 +267,10 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	if (r == 0)
 		r = mount_verb_check_upper(run_dir, entry.upper, err);
 	if (r == 0)
+		r = mount_verb_words(ctx, s, &hold, err);
+	if (r == 0)
+		r = mounting_begin(ctx, argv[0], &hold, !s->foreground, &mounting, err);
+	if (r == 0)
 		r = ctx_prepare(ctx, argv[0], &ref, &origin, &entry.manifest, err);
 	if (r < 0)
 		return r;
@@ -281,13 +283,13 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	entry.store = strdup(store_path(ctx->store));
 	if (!entry.store || ref_text(&ref, &entry.image) < 0)
 		return err_set(err, -ENOMEM, "mount %s", argv[0]);
-	r = mount_verb_enter(ctx, s, run_dir, &entry, &entry_fd, err);
+	r = mount_verb_enter(ctx, s, &mounting, &entry, &upper_lock, err);
 	if (r == 0)
-		r = ctx_say_full(ctx, mount_verb_start(ctx, s, &entry, entry_fd, err), err);
+		r = ctx_say_full(ctx, mount_verb_start(ctx, s, &mounting, &hold, origin, err), err);
+	if (r < 0)
+		mounting_finish(&mounting);
 	if (r < 0 && entry.own_upper && entry.upper)
 		(void)tree_remove(AT_FDCWD, entry.upper, NULL);
-	if (r < 0 && entry.id[0] != '\0')
-		(void)mtable_remove(run_dir, entry.id, NULL);
 	return r < 0 ? err_prefix(err, r, "mount %s on %s", argv[0], argv[1]) : 0;
 }
 

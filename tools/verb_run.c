@@ -410,7 +410,8 @@ static int run_start(struct run *run, const struct run_flags *flags, char **argv
 		r = run_cache(run, err);
 	phases_mark_result(run->phases, "runtime", r);
 	if (r == 0 && !flags->rootfs)
-		r = run_image_open(ctx, argv[0], run->options.pull, &run->image, err);
+		r = run_image_open(ctx, argv[0], run->options.pull, run->options.fs,
+				   &run->image, err);
 	if (r == 0)
 		r = run_map_ids(run, err);
 	if (r == 0)
@@ -423,6 +424,7 @@ static int run_verb_run(struct ctx *ctx, void *state, int argc, char **argv, str
 	struct run_state *s = state;
 	AUTO_FINISH(run) struct run run = {
 		.ctx = ctx,
+		.image = run_image_none(),
 		.config = buf_make(RUN_BUNDLE_MAX),
 		.cache_dirfd = -1,
 		.monitor_fd = -1,

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -13,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "fetcher/handover.h"
 #include "fs/devices.h"
 #include "fs/holder.h"
 #include "fs/start.h"
@@ -22,6 +24,7 @@
 enum {
 	HOLDER_SHORT_MS = 1000,	  /* a holder that lives no longer than this … */
 	HOLDERS_SHORT_MAX = 5,	  /* … so often in a row is not started again */
+	SERVE_WARM_CONNECTIONS = 8, /* opened while the image is prepared */
 };
 
 struct serve {
@@ -41,6 +44,17 @@ struct serve {
 	int ready_fd;		   /* owned; a signalfd of HOLDER_READY_SIGNAL */
 	struct erofs *devices;	   /* owned; what is served instead with --fs=erofs */
 };
+
+struct serve_state {
+	const char *ahead; /* the image, while the entry says nothing yet; NULL: it does */
+};
+
+static void serve_options(void *state, struct opt *table)
+{
+	struct serve_state *s = state;
+	table[0] = (struct opt){"ahead", 0, OPT_TEXT, "IMAGE", "wait until the image is prepared",
+				&s->ahead};
+}
 
 static void serve_finish(struct serve *s)
 {
@@ -81,28 +95,77 @@ static int serve_begin(struct serve *s, struct err *err)
 	return start_begin(&config, &s->start, err);
 }
 
-static int serve_open(struct serve *s, struct ctx *ctx, const char *id, struct err *err)
+/* Waits until the image is prepared, and takes over what was learned meanwhile. */
+static int serve_await(struct serve *s, struct err *err)
 {
-	const char *run_dir = NULL;
-	struct store *store = NULL;
-	struct fetch_pool *pool = NULL;
-	int r = ctx_run_dir(ctx, &run_dir, err);
-	if (r == 0)
-		r = mtable_open(run_dir, id, &s->entry_fd, err);
+	struct err why = {0};
+	for (;;) {
+		AUTO_CLOSE int fd = -1;
+		int r = holder_serve_await(&fd, err);
+		if (r < 0)
+			return r;
+		/* It is a help: what is missing is asked for again. */
+		if (fd >= 0 && s->origin && s->ctx->tokens &&
+		    handover_read(fd, s->ctx->tokens, s->origin, &why) < 0)
+			log_warn("%s", err_text(&why));
+		if (r == 0)
+			return 0;
+	}
+}
+
+/* What is mounted, which an entry that was begun ahead says only at the end. */
+static int serve_entry(struct serve *s, const struct serve_state *state, struct err *err)
+{
+	AUTO_FREE char *name = NULL;
+	int r = state->ahead ? serve_await(s, err) : 0;
 	if (r == 0)
 		r = mtable_load(s->entry_fd, &s->entry, err);
-	if (r == 0)
-		r = mount_stats_map(s->entry_fd, &s->stats, err);
+	if (r < 0 || !state->ahead)
+		return r;
+	if (ref_text(&s->ref, &name) < 0)
+		return err_set(err, -ENOMEM, "read what is mounted");
+	if (strcmp(name, s->entry.image) != 0)
+		return err_say(err, -EINVAL, "%s was begun ahead, and %s is mounted", name,
+			       s->entry.image);
+	return 0;
+}
+
+/* What it takes to fetch: from here on connections are open. */
+static int serve_connect(struct serve *s, const struct serve_state *state, struct err *err)
+{
+	struct ctx *ctx = s->ctx;
+	struct store *store = NULL;
+	struct fetch_pool *pool = NULL;
+	int r = mount_stats_map(s->entry_fd, &s->stats, err);
 	if (r < 0)
 		return r;
 	ctx->net = &s->stats->net;
-	r = ref_parse(s->entry.image, &s->ref, err);
+	r = ref_parse(state->ahead ? state->ahead : s->entry.image, &s->ref, err);
 	if (r == 0)
 		r = ctx_store(ctx, &store, err);
 	if (r == 0)
 		r = ctx_pool(ctx, &pool, err);
 	if (r == 0)
 		r = ctx_origin(ctx, &s->ref, &s->origin, err);
+	if (r == 0 && state->ahead)
+		r = ctx_warm(ctx, &s->ref, s->origin, SERVE_WARM_CONNECTIONS, err);
+	return r;
+}
+
+static int serve_open(struct serve *s, const struct serve_state *state, const char *id,
+		      struct err *err)
+{
+	struct ctx *ctx = s->ctx;
+	const char *run_dir = NULL;
+	int r = ctx_run_dir(ctx, &run_dir, err);
+	if (r == 0)
+		r = mtable_open(run_dir, id, &s->entry_fd, err);
+	if (r == 0 && !state->ahead)
+		r = serve_entry(s, state, err);
+	if (r == 0)
+		r = serve_connect(s, state, err);
+	if (r == 0 && state->ahead)
+		r = serve_entry(s, state, err);
 	if (r == 0 && s->entry.own_upper) {
 		AUTO_FREE char *path = NULL;
 		r = mounting_own_upper(ctx, id, &path, &s->upper_fd, err);
@@ -110,9 +173,9 @@ static int serve_open(struct serve *s, struct ctx *ctx, const char *id, struct e
 	if (r < 0)
 		return r;
 	struct image_open_config config = {
-		.store = store,
+		.store = ctx->store,
 		.origin = s->origin,
-		.pool = pool,
+		.pool = ctx->pool,
 		.counters = &s->stats->fetch,
 		.transfer_ms = ctx->read_timeout_ms,
 	};
@@ -224,11 +287,10 @@ static int serve_run(struct ctx *ctx, void *state, int argc, char **argv, struct
 {
 	AUTO_FINISH(serve) struct serve s = {.ctx = ctx, .entry_fd = -1, .upper_fd = -1, .holder_fd = -1,
 						.ready_fd = -1};
-	(void)state;
 	(void)argc;
 	int r = holder_serve_prepare(err);
 	if (r == 0)
-		r = serve_open(&s, ctx, argv[0], err);
+		r = serve_open(&s, state, argv[0], err);
 	if (r < 0) {
 		holder_serve_failed(err);
 		if (ctx->http)
@@ -247,6 +309,8 @@ const struct verb verb_serve = {
 	.args = "ID",
 	.summary = "serve a mount (started by its holder)",
 	.teach = "Serves one mount over /dev/fuse. Its holder starts it, again whenever it dies.",
+	.options = serve_options,
+	.state_size = sizeof(struct serve_state),
 	.hidden = true,
 	.min_words = 1,
 	.max_words = 1,

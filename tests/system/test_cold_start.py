@@ -1,15 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a first mount asks for, what waits for what, and what is not asked for twice."""
+import base64
 import json
+import os
+import re
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from conftest import PROGRAM
 from faultlib import FaultServer, count
-from lib import images, layers
+from lib import images, layers, run
 
 OPENED_SECONDS_MAX = 20
+GONE_SECONDS_MAX = 20
+USER, PASSWORD = "anna", "correct horse"
+LOGIN = {"user": USER, "password": PASSWORD, "expires_in": 300}
+# What a server opens while its image is prepared, and what preparing opens for itself.
+CONNECTIONS_MAX = 16
 
 
 @pytest.fixture
@@ -92,3 +103,147 @@ class TestDepth:
         assert count(server, path=f"/referrers/{top}") == 1
         assert count(server, path=f"/referrers/{image}") == 1
         assert count(server, path=bundle_of(server, image)) == 1
+
+
+@pytest.fixture
+def login(sluice):
+    """Makes the user's credentials file know a server."""
+    def note(server):
+        place = sluice.home / ".docker"
+        place.mkdir(exist_ok=True)
+        auth = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        (place / "config.json").write_text(json.dumps({"auths": {server.host: {"auth": auth}}}))
+    return note
+
+
+def processes_of(sluice, directory):
+    """The holder and the server of a mount."""
+    for entry in json.loads(sluice("mounts", "--format", "json").stdout):
+        if entry["dir"] == str(directory):
+            return entry["holder"], entry["server"]
+    raise AssertionError(f"{directory} is not in the table of mounts")
+
+
+def first_file(directory):
+    return next(path for path in sorted(Path(directory).rglob("*"))
+                if path.is_file() and not path.is_symlink() and path.stat().st_size)
+
+
+class TestAhead:
+    """Holder and server start while the image is prepared, and go on with what was learned."""
+
+    def test_server_asks_for_no_token(self, sluice, serve, login):
+        server = serve(auth=LOGIN)
+        login(server)
+        directory = sluice.mount(f"{server.host}/a/b:latest", "--fs=fuse")
+        before = len(server.requests)
+        first_file(directory).read_bytes()
+        asked = server.requests[before:]
+        assert asked and all(r["headers"].get("authorization") for r in asked)
+        assert count(server, path="/token") == 1
+
+    def test_token_is_in_memory_only(self, sluice, serve, login):
+        server = serve(auth=LOGIN)
+        login(server)
+        directory = sluice.mount(f"{server.host}/a/b:latest", "--log-level", "debug")
+        first_file(directory).read_bytes()
+        secrets = [token.encode() for token in server.tokens] + [PASSWORD.encode()]
+        assert len(secrets) == 2
+        places = list(sluice.store.rglob("*")) + list(Path("/run/sluice").rglob("*"))
+        for pid in processes_of(sluice, directory):
+            process = Path("/proc", str(pid))
+            places += [process / "environ", process / "cmdline"]
+            held = [os.readlink(fd) for fd in (process / "fd").iterdir()]
+            assert not [name for name in held if "sluice-known" in name]
+        for place in places:
+            if place.is_file() and not place.is_symlink():
+                content = place.read_bytes()
+                assert not [secret for secret in secrets if secret in content], place
+
+    def test_first_read_finds_a_connection(self, sluice, serve):
+        """The server's were opened before it knew what it serves; reading opens none."""
+        server = serve()
+        directory = sluice.mount(f"{server.host}/a/b:latest", "--fs=fuse")
+        path, opened = first_file(directory), server.connections
+        assert opened <= CONNECTIONS_MAX
+        path.read_bytes()
+        assert count(server, path="/blobs/") > 2
+        assert server.connections == opened
+
+    def test_known_image_opens_none(self, sluice, serve):
+        """Of an image that is in the store, nothing is asked but what its name means."""
+        server = serve()
+        image = f"{server.host}/a/b:latest"
+        sluice.umount(sluice.mount(image))
+        server.requests.clear()
+        sluice.mount(image)
+        assert [r["path"] for r in server.requests] == ["/v2/a/b/manifests/latest"]
+
+    @pytest.mark.parametrize("how", ("fails", "is killed", "is told to end"))
+    def test_nothing_stays_when_preparing(self, sluice, serve, how):
+        gate = threading.Event()
+        server = serve({"path": ".*/manifests/latest", "gate": gate, "status": 404})
+        before = set(os.listdir("/run/sluice")) if os.path.isdir("/run/sluice") else set()
+        directory = sluice.place / "mnt"
+        directory.mkdir()
+        process = subprocess.Popen([PROGRAM, "mount", f"{server.host}/a/b:latest", directory],
+                                   env=sluice.environment, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+        def begun():
+            return [pid for pid in pids() if words_of(pid)[1:2] in (["hold"], ["serve"])
+                    and f"{server.host}/a/b:latest" in words_of(pid)]
+        try:
+            run.wait_until(lambda: len(begun()) == 2 and count(server, path="/manifests/latest"),
+                           GONE_SECONDS_MAX, "holder and server to start")
+            assert not os.path.ismount(directory)
+            if how == "is killed":
+                process.kill()
+            elif how == "is told to end":
+                process.terminate()
+        finally:
+            if how == "fails":
+                gate.set()
+            _, said = process.communicate(timeout=GONE_SECONDS_MAX)
+            gate.set()
+        assert process.returncode != 0
+        if how == "fails":
+            assert re.search("there is no such image", said)
+        run.wait_until(lambda: not begun(), GONE_SECONDS_MAX, "holder and server to end")
+        run.wait_until(lambda: set(os.listdir("/run/sluice")) <= before, GONE_SECONDS_MAX,
+                       "the entry to go")
+
+    def test_server_that_dies_ahead(self, sluice, serve):
+        """The mount fails with a sentence, and leaves nothing."""
+        gate = threading.Event()
+        server = serve({"path": ".*/manifests/latest", "gate": gate})
+        directory = sluice.place / "mnt"
+        directory.mkdir()
+        process = subprocess.Popen([PROGRAM, "mount", f"{server.host}/a/b:latest", directory],
+                                   env=sluice.environment, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+        def servers():
+            return [pid for pid in pids() if words_of(pid)[1:2] == ["serve"]
+                    and f"{server.host}/a/b:latest" in words_of(pid)]
+        try:
+            run.wait_until(servers, GONE_SECONDS_MAX, "a server to start")
+            os.kill(servers()[0], 9)
+            run.wait_until(lambda: not servers(), GONE_SECONDS_MAX, "the server to end")
+        finally:
+            gate.set()
+            _, said = process.communicate(timeout=GONE_SECONDS_MAX)
+        assert process.returncode == 1
+        assert "the server ended before it was ready" in said
+        assert not os.path.ismount(directory)
+
+
+def pids():
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def words_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
