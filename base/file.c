@@ -361,14 +361,15 @@ static bool commit_exchange(struct commit *c)
 
 int commit_finish(struct commit *c, enum commit_mode mode, struct err *err)
 {
-	bool sync = mode != COMMIT_LIVE;
-	if (!sync && commit_exchange(c))
+	bool keep = mode == COMMIT_KEEP || mode == COMMIT_LIVE_KEEP;
+	bool sync = mode == COMMIT_KEEP || mode == COMMIT_REPLACE;
+	if (mode == COMMIT_LIVE && commit_exchange(c))
 		return 0; /* what was there goes with commit_destroy() */
 	if (sync && fsync(c->fd) < 0)
 		return err_set(err, -errno, "write %s to disk", c->name);
-	unsigned int flags = mode == COMMIT_KEEP ? RENAME_NOREPLACE : 0;
+	unsigned int flags = keep ? RENAME_NOREPLACE : 0;
 	if (renameat2(c->dirfd, c->temporary, c->dirfd, c->name, flags) < 0) {
-		if (errno == EEXIST && mode == COMMIT_KEEP)
+		if (errno == EEXIST && keep)
 			return 0; /* the temporary goes with commit_destroy() */
 		return err_set(err, -errno, "rename to %s", c->name);
 	}

@@ -55,6 +55,7 @@ enum commit_mode {
 	 * boot: mounts and containers that live, whose starts would wait for others' writes.
 	 */
 	COMMIT_LIVE,
+	COMMIT_LIVE_KEEP, /* as COMMIT_KEEP, but nothing waits for the disk */
 };
 
 /*

@@ -27,7 +27,7 @@ enum {
 /* In the order of enum store_dir, parents first. */
 static const char *const dir_names[STORE_DIRS] = {
 	"blobs", "blobs/sha256", "blobs/sha512", "layers", "images", "tags", "tmp", "quarantine",
-	"locks",
+	"locks", "unsynced",
 };
 
 int store_default_path(const char *env_store, const char *env_data_home, const char *env_home,
@@ -178,18 +178,25 @@ static int mode_fix(struct store *store, struct err *err)
 	return 0;
 }
 
-/* Waits for the disk only when something is new: a store is opened far more often than made. */
 static int dirs_open(struct store *store, struct err *err)
 {
-	bool made = false;
 	for (int i = 0; i < STORE_DIRS; i++) {
-		made |= faccessat(store->fd, dir_names[i], F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+		if (faccessat(store->fd, dir_names[i], F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+			atomic_store(&store->made, true);
 		int r = dir_make_at(store->fd, dir_names[i], 0700, &store->dirs[i], err);
 		if (r < 0)
 			return err_prefix(err, r, "open the store %s", store->path);
 	}
-	if (made && (fsync(store->dirs[STORE_DIR_BLOBS]) < 0 || fsync(store->fd) < 0))
+	return 0;
+}
+
+int store_sync_made(struct store *store, struct err *err)
+{
+	if (!atomic_load(&store->made))
+		return 0;
+	if (fsync(store->dirs[STORE_DIR_BLOBS]) < 0 || fsync(store->fd) < 0)
 		return err_set(err, -errno, "write the store %s to disk", store->path);
+	atomic_store(&store->made, false);
 	return 0;
 }
 
@@ -213,7 +220,7 @@ static int counter_map(struct store *store, struct err *err)
 		bool there = tries == 0 &&
 			     faccessat(store->fd, "usage", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 		int r = there ? 0 : file_commit(store->fd, "usage", &fresh, sizeof(fresh),
-						tries == 0 ? COMMIT_KEEP : COMMIT_REPLACE, err);
+						tries == 0 ? COMMIT_LIVE_KEEP : COMMIT_LIVE, err);
 		if (r < 0)
 			return r;
 		cleanup_close(&store->usage_fd);
@@ -247,7 +254,9 @@ static int counter_boot(struct store *store, struct err *err)
 	if (r < 0)
 		return err_set(err, r, "lock %s/usage", store->path);
 	if (memcmp(store->counter->boot, store->boot, BOOT_ID_MAX) != 0) {
-		r = store_recount(store, err);
+		r = store_unsynced_boot(store, err);
+		if (r == 0)
+			r = store_recount(store, err);
 		if (r == 0)
 			memcpy(store->counter->boot, store->boot, BOOT_ID_MAX);
 	}

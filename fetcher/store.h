@@ -25,6 +25,7 @@
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/file.h"
 
 struct store;
 
@@ -61,14 +62,18 @@ int store_dir_tmp(const struct store *store);
 /* A small blob: appended to ret after its digest was checked again. -ENOENT; a corrupt one is removed: -ENOENT. */
 int store_blob_get(struct store *store, const struct digest *digest, struct buf *ret,
 		   struct err *err);
-/* Keeps a blob whose digest the caller has verified. */
+/* Keeps a blob whose digest the caller has verified; with COMMIT_LIVE nothing waits for the disk. */
 int store_blob_put(struct store *store, const struct digest *digest, const void *data, size_t n,
 		   struct err *err);
+int store_blob_keep(struct store *store, const struct digest *digest, const void *data, size_t n,
+		    enum commit_mode mode, struct err *err);
 
 /* What a reference text resolved to when the origin was last asked; -ENOENT. */
 int store_tag_get(struct store *store, const char *ref_text, struct digest *ret, struct err *err);
 int store_tag_put(struct store *store, const char *ref_text, const struct digest *digest,
 		  struct err *err);
+int store_tag_keep(struct store *store, const char *ref_text, const struct digest *digest,
+		   enum commit_mode mode, struct err *err);
 
 /*
  * Work on one digest by one process at a time (indexing a layer, merging an

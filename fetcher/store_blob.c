@@ -42,20 +42,34 @@ int store_blob_get(struct store *store, const struct digest *digest, struct buf 
 	return r < 0 ? err_prefix(err, r, "get a blob from the store %s", store->path) : 0;
 }
 
-int store_blob_put(struct store *store, const struct digest *digest, const void *data, size_t n,
-		   struct err *err)
+/* Whether the file holds these bytes: a power cut may have left others. */
+static bool blob_is(int dir, const char *name, const void *data, size_t n)
+{
+	AUTO_FINISH(buf) struct buf have = buf_make(n);
+	struct stat st;
+	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	       (uint64_t)st.st_size == n && file_slurp(dir, name, &have, NULL) == 0 &&
+	       have.len == n && memcmp(buf_str(&have), data, n) == 0;
+}
+
+int store_blob_keep(struct store *store, const struct digest *digest, const void *data, size_t n,
+		    enum commit_mode mode, struct err *err)
 {
 	char name[DIGEST_STR_MAX];
 	int dir = store_dir_blob(store, digest->algo);
 	digest_hex(digest, name);
 	/* gc goes by the age: one that is put again is young again. */
-	struct stat st;
-	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-	    (uint64_t)st.st_size == n && utimensat(dir, name, NULL, 0) == 0)
+	if (blob_is(dir, name, data, n) && utimensat(dir, name, NULL, 0) == 0)
 		return 0;
-	/* One of another size is damaged, hence replaced. */
-	int r = file_commit(dir, name, data, n, COMMIT_REPLACE, err);
+	/* Others are damaged, hence replaced. */
+	int r = file_commit(dir, name, data, n, mode, err);
 	return r < 0 ? err_prefix(err, r, "keep a blob in the store %s", store->path) : 0;
+}
+
+int store_blob_put(struct store *store, const struct digest *digest, const void *data, size_t n,
+		   struct err *err)
+{
+	return store_blob_keep(store, digest, data, n, COMMIT_REPLACE, err);
 }
 
 static bool tag_char_is_plain(char c, bool first)
@@ -140,6 +154,12 @@ int store_tag_check(struct store *store, const char *name, struct digest *ret, s
 int store_tag_put(struct store *store, const char *ref_text, const struct digest *digest,
 		  struct err *err)
 {
+	return store_tag_keep(store, ref_text, digest, COMMIT_REPLACE, err);
+}
+
+int store_tag_keep(struct store *store, const char *ref_text, const struct digest *digest,
+		   enum commit_mode mode, struct err *err)
+{
 	char name[NAME_MAX + 1];
 	struct digest_text text;
 	AUTO_FINISH(buf) struct buf line = buf_make(TAG_TEXT_MAX);
@@ -148,6 +168,5 @@ int store_tag_put(struct store *store, const char *ref_text, const struct digest
 		r = buf_printf(&line, "%s %s\n", digest_str(digest, text.s), ref_text);
 	if (r < 0)
 		return err_set(err, r, "note what %.200s is", ref_text);
-	return file_commit(store->dirs[STORE_DIR_TAGS], name, line.data, line.len, COMMIT_REPLACE,
-			   err);
+	return file_commit(store->dirs[STORE_DIR_TAGS], name, line.data, line.len, mode, err);
 }

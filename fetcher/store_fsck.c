@@ -314,7 +314,8 @@ static int fsck_tag(void *data, int dirfd, const char *name, struct err *err)
 static int fsck_root(void *data, int dirfd, const char *name, struct err *err)
 {
 	static const char *const known[] = {
-		"blobs", "layers", "images", "tags", "tmp", "quarantine", "locks", "pins", "usage",
+		"blobs", "layers", "images", "tags", "tmp", "quarantine", "locks", "pins", "unsynced",
+		"usage",
 		"version", "lost+found",
 		/* Of who runs containers. */
 		"cache", "containers", "runtime",

@@ -86,6 +86,8 @@ int store_layer_new_windows(struct store_layer_new *n, const void *data, size_t 
 			    struct err *err);
 /* A descriptor to write the tree to (created on the first call); borrowed. */
 int store_layer_new_tree(struct store_layer_new *n, int *ret_fd, struct err *err);
+/* From here on nothing waits for the disk: the layer is noted (fetcher/store_unsynced.h). */
+void store_layer_new_late(struct store_layer_new *n);
 /*
  * Publishes the layer: spans whose bytes were all kept are present. If another process was
  * first, its layer stays and this one is dropped; both are 0. Then store_layer_open() it.

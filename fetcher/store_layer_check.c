@@ -140,7 +140,7 @@ int store_layer_check_whole(struct store_layer *layer, struct err *err)
 	}
 	struct store_layer_info info = layer->info;
 	info.whole_checked = true;
-	r = layer_json_write(layer->dirfd, &info, err);
+	r = layer_json_write(layer->dirfd, &info, COMMIT_REPLACE, err);
 	if (r == 0)
 		atomic_store(&layer->whole_checked, true);
 	return r;

@@ -69,7 +69,8 @@ static int json_put_digest(json_t *json, const char *key, const struct digest *d
 	return json_object_set_new(json, key, json_string(digest_str(digest, text.s)));
 }
 
-int layer_json_write(int dirfd, const struct store_layer_info *info, struct err *err)
+int layer_json_write(int dirfd, const struct store_layer_info *info, enum commit_mode mode,
+		     struct err *err)
 {
 	AUTO_JSON json_t *json = json_object();
 	AUTO_FREE char *text = NULL;
@@ -83,7 +84,7 @@ int layer_json_write(int dirfd, const struct store_layer_info *info, struct err 
 		text = json_dumps(json, JSON_INDENT(2));
 	if (!text)
 		return err_set(err, -ENOMEM, "write layer.json");
-	return file_commit(dirfd, "layer.json", text, strlen(text), COMMIT_REPLACE, err);
+	return file_commit(dirfd, "layer.json", text, strlen(text), mode, err);
 }
 
 bool layer_is_damage(int r)

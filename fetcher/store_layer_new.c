@@ -27,6 +27,7 @@ struct store_layer_new {
 	uint64_t flushed;
 	uint64_t windows;
 	bool full; /* nothing further is kept */
+	bool late; /* nothing waits for the disk */
 };
 
 static int new_file(struct store_layer_new *n, const char *name, int *ret_fd, struct err *err)
@@ -61,6 +62,11 @@ int store_layer_new_create(struct store *store, const struct digest *layer,
 		return err_set(err, r, "lock the data of a layer");
 	*ret = steal_ptr(&n);
 	return 0;
+}
+
+void store_layer_new_late(struct store_layer_new *n)
+{
+	n->late = true;
 }
 
 int store_layer_new_data(struct store_layer_new *n, const void *data, size_t len, struct err *err)
@@ -200,7 +206,7 @@ static int new_publish(struct store_layer_new *n, int seek_fd, int present_fd, s
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		if (fds[i] >= 0)
 			(void)sync_file_range(fds[i], 0, 0, SYNC_FILE_RANGE_WRITE);
-	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(fds) && !n->late; i++) {
 		if (fds[i] >= 0 && fsync(fds[i]) < 0)
 			return err_set(err, -errno, "write a layer to disk");
 	}
@@ -214,7 +220,7 @@ static int new_publish(struct store_layer_new *n, int seek_fd, int present_fd, s
 		return err_set(err, -errno, "publish layer %s", name);
 	}
 	n->name[0] = '\0';
-	if (fsync(layers) < 0)
+	if (!n->late && fsync(layers) < 0)
 		return err_set(err, -errno, "write the layers of the store %s to disk",
 			       n->store->path);
 	return 0;
@@ -237,7 +243,7 @@ int store_layer_new_finish(struct store_layer_new *n, const struct seek *seek,
 	if (r == 0)
 		r = new_finish_present(n, seek, &present_fd, err);
 	if (r == 0)
-		r = layer_json_write(n->dirfd, info, err);
+		r = layer_json_write(n->dirfd, info, n->late ? COMMIT_LIVE : COMMIT_REPLACE, err);
 	return r < 0 ? r : new_publish(n, seek_fd, present_fd, err);
 }
 

@@ -130,4 +130,5 @@ ssize_t layer_read_quiet(struct store_layer *layer, void *data, size_t len, uint
 
 /* layer.json */
 int layer_json_read(int dirfd, struct store_layer_info *ret, struct err *err);
-int layer_json_write(int dirfd, const struct store_layer_info *info, struct err *err);
+int layer_json_write(int dirfd, const struct store_layer_info *info, enum commit_mode mode,
+		     struct err *err);

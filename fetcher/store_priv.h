@@ -31,6 +31,7 @@ enum store_dir {
 	STORE_DIR_TMP,
 	STORE_DIR_QUARANTINE,
 	STORE_DIR_LOCKS,
+	STORE_DIR_UNSYNCED,
 	STORE_DIRS,
 };
 
@@ -52,6 +53,7 @@ struct store {
 	struct store_counter *counter; /* mapped */
 	uint64_t budget;
 	char boot[BOOT_ID_MAX];
+	_Atomic bool made; /* directories, whose names may not be on the disk yet */
 };
 
 /* An open-file-description lock on [start, start + len) (len 0: to the end). -EAGAIN when taken. */
@@ -90,6 +92,10 @@ uint64_t store_now_sec(void);
  * what its maker has counted so far, nobody else knows. Exact while nobody fills or evicts.
  */
 int store_recount(struct store *store, struct err *err);
+/* Has the names of directories that this handle made on the disk, before what is in them counts. */
+int store_sync_made(struct store *store, struct err *err);
+/* Removes what another boot may have lost in part: see fetcher/store_unsynced.h. */
+int store_unsynced_boot(struct store *store, struct err *err);
 /* Only counts. */
 int store_count_layers(struct store *store, uint64_t *ret, struct err *err);
 

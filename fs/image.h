@@ -67,6 +67,11 @@ struct image_request {
 	const struct platform *platform; /* NULL: this machine's */
 	bool platform_asked;		 /* for this one: an image of another, without an index, is refused */
 	enum image_index_use index_use;
+	/*
+	 * What is put into the store is noted first and on the disk later, by store_settle() in
+	 * whoever serves it (fetcher/store_unsynced.h).
+	 */
+	bool late;
 	const struct image_progress *progress; /* NULL: nobody listens */
 	uint64_t timeout_ms;		 /* of each small request */
 	struct phases *phases;		 /* NULL: nobody asks */

@@ -11,6 +11,7 @@
 #include "base/tasks.h"
 #include "fetcher/manifest.h"
 #include "fetcher/resolve.h"
+#include "fetcher/store_unsynced.h"
 #include "fs/bundle.h"
 #include "fs/erofs_check.h"
 #include "fs/image.h"
@@ -49,6 +50,8 @@ struct prepare {
 	struct image_record record;	/* owned */
 	struct tasks tasks;		/* owned; what is under way of the following */
 	struct prepare_task config_task, referrers_task, bundle_task, profile_task, lists_task;
+	struct prepare_task note_task;
+	int note_lock;			/* owned; while things are published that are noted */
 	struct prepare_index index;	/* owned; the tasks' until they are over */
 	struct soci_index *soci;	/* owned; NULL: there is none, or it is not needed */
 	struct profile_lists lists;	/* owned; of SOCI */
@@ -76,8 +79,21 @@ static void prepare_finish(struct prepare *p)
 	profile_lists_finish(&p->lists);
 	soci_index_destroy(p->soci);
 	cleanup_close(&p->dir);
+	cleanup_close(&p->note_lock);
 }
 DEFINE_FINISH(prepare, prepare_finish);
+
+/* How what needs a note is committed: without one the disk is waited for. */
+static enum commit_mode prepare_mode(const struct prepare *p)
+{
+	return p->note_lock >= 0 ? COMMIT_LIVE : COMMIT_REPLACE;
+}
+
+/* The same for what needs none, since it is checked whenever it is read. */
+static enum commit_mode prepare_mode_checked(const struct prepare *p)
+{
+	return p->request->late ? COMMIT_LIVE : COMMIT_REPLACE;
+}
 
 /* ---- what can be fetched at once ---- */
 
@@ -106,12 +122,34 @@ static int prepare_config(struct prepare *p, struct err *err)
 			       err);
 	if (r < 0)
 		return err_prefix(err, r, "read the image's configuration");
-	return store_blob_put(p->request->store, &desc->digest, bytes.data, bytes.len, err);
+	return store_blob_keep(p->request->store, &desc->digest, bytes.data, bytes.len,
+			       prepare_mode_checked(p), err);
 }
 
 static int prepare_config_run(struct task *task, struct err *err)
 {
 	return prepare_config(container_of(task, struct prepare_task, task)->prepare, err);
+}
+
+/* On the disk while the registry is waited for, so that what comes from it need not be. */
+static int prepare_note_run(struct task *task, struct err *err)
+{
+	struct prepare *p = container_of(task, struct prepare_task, task)->prepare;
+	const struct descriptors *layers = &p->image.manifest.layers;
+	const struct digest blobs[] = {p->image.desc.digest, p->image.manifest.config.digest};
+	AUTO_FREE struct digest *digests = calloc(layers->count + 1, sizeof(*digests));
+	if (!digests)
+		return err_set(err, -ENOMEM, "note an image");
+	for (size_t i = 0; i < layers->count; i++)
+		digests[i] = layers->items[i].digest;
+	const struct store_unsynced what = {
+		.image = &p->image.desc.digest,
+		.layers = digests,
+		.n_layers = layers->count,
+		.blobs = blobs,
+		.n_blobs = ARRAY_LEN(blobs),
+	};
+	return store_unsynced_note(p->request->store, &what, &p->note_lock, err);
 }
 
 static int prepare_bundle_run(struct task *task, struct err *err)
@@ -199,7 +237,11 @@ static int prepare_fetch_sides(struct prepare *p, struct err *err)
 	/* The index is what takes longest, so its request gets the connection that is open. */
 	prepare_ask_index(p, &p->image.desc.digest);
 	prepare_begin(p, &p->config_task, prepare_config_run);
+	if (p->request->late)
+		prepare_begin(p, &p->note_task, prepare_note_run);
 	tasks_wait(&p->tasks);
+	if (p->note_task.task.result < 0)
+		log_debug("%s", err_text(&p->note_task.task.err));
 	if (p->config_task.task.result < 0)
 		return err_copy(err, &p->config_task.task.err);
 	return 0;
@@ -368,6 +410,8 @@ static int bundle_install_layer(struct prepare *p, const struct bundle *bundle, 
 		.index_digest = *bundle_digest,
 	};
 	r = store_layer_new_create(store, &desc->digest, &layer, err);
+	if (r == 0 && prepare_mode(p) == COMMIT_LIVE)
+		store_layer_new_late(layer);
 	if (r == 0 && windows_need_check(seek))
 		r = bundle_fetch_windows(p, &info, layer, err);
 	return r < 0 ? r : store_layer_new_finish(layer, seek, &info, err);
@@ -434,7 +478,7 @@ static int bundle_install(struct prepare *p, const struct bundle *bundle,
 		return err_say(err, -EBADMSG, "the index's metadata names %u layers, the image has %zu",
 			       stats.n_devices, n);
 	r = bundle_install_layers(p, bundle, bundle_digest, err);
-	return r < 0 ? r : commit_finish(commit, COMMIT_REPLACE, err);
+	return r < 0 ? r : commit_finish(commit, prepare_mode(p), err);
 }
 
 /* Uses Sluice's index if there is one: 1, or 0. */
@@ -574,7 +618,7 @@ static int prepare_merge(struct prepare *p, struct err *err)
 		r = commit_create(p->dir, "tree.erofs", &commit, err);
 	if (r == 0)
 		r = tree_write(tree, devices, (uint32_t)n, commit_fd(commit), err);
-	return r < 0 ? r : commit_finish(commit, COMMIT_REPLACE, err);
+	return r < 0 ? r : commit_finish(commit, prepare_mode(p), err);
 }
 
 /* ---- the startup profile ---- */
@@ -641,7 +685,7 @@ static int prepare_record(struct prepare *p, struct err *err)
 	for (size_t i = 0; i < record->n_layers; i++)
 		record->layers[i] = manifest->layers.items[i].digest;
 	prepare_profile(p);
-	return image_record_save(p->dir, record, err);
+	return image_record_keep(p->dir, record, prepare_mode(p), err);
 }
 
 /* An index was asked for the platform; a manifest that the reference names itself was not. */
@@ -667,14 +711,15 @@ static int prepare_all(struct prepare *p, struct err *err)
 	if (!p->request->origin)
 		return err_say(err, -EHOSTUNREACH,
 			       "the image is not complete in the store, and nothing may be fetched");
-	r = store_blob_put(store, digest, p->image.bytes.data, p->image.bytes.len, err);
-	if (r == 0)
-		r = image_dir_open(store, digest, true, &p->dir, err);
+	r = image_dir_open(store, digest, true, &p->dir, err);
 	if (r == 0)
 		r = prepare_fetch_sides(p, err);
 	phases_mark_result(p->request->phases, "configured", r);
 	if (r == 0)
 		r = prepare_check_platform(p, err);
+	if (r == 0)
+		r = store_blob_keep(store, digest, p->image.bytes.data, p->image.bytes.len,
+				    prepare_mode_checked(p), err);
 	if (r < 0)
 		return r;
 	r = p->request->index_use == IMAGE_INDEX_ANY ? prepare_bundle(p, err) : 0;
@@ -699,7 +744,8 @@ static int prepare_tag(struct prepare *p, struct err *err)
 	if (store_tag_get(request->store, request->reference, &known, &ignored) == 0 &&
 	    digest_equal(&known, &p->image.desc.digest))
 		return 0;
-	return store_tag_put(request->store, request->reference, &p->image.desc.digest, err);
+	return store_tag_keep(request->store, request->reference, &p->image.desc.digest,
+			      prepare_mode_checked(p), err);
 }
 
 int image_prepare(const struct image_request *request, struct digest *ret_manifest,
@@ -709,6 +755,7 @@ int image_prepare(const struct image_request *request, struct digest *ret_manife
 		.request = request,
 		.timeout_ms = request->timeout_ms ? request->timeout_ms : PREPARE_TIMEOUT_MS,
 		.dir = -1,
+		.note_lock = -1,
 	};
 	tasks_init(&p.tasks);
 	int r = prepare_resolve(&p, err);
@@ -719,6 +766,9 @@ int image_prepare(const struct image_request *request, struct digest *ret_manife
 		r = prepare_all(&p, err);
 	if (r == 0)
 		r = prepare_tag(&p, err);
+	/* What others have left for later is part of what is promised now. */
+	if (r == 0 && !request->late)
+		r = store_settle(request->store, err);
 	phases_mark_result(request->phases, "prepared", r);
 	if (r < 0)
 		return r;

@@ -119,6 +119,12 @@ static json_t *digests_json(const struct digest *list, size_t n)
 
 int image_record_save(int image_dir, const struct image_record *record, struct err *err)
 {
+	return image_record_keep(image_dir, record, COMMIT_REPLACE, err);
+}
+
+int image_record_keep(int image_dir, const struct image_record *record, enum commit_mode mode,
+		      struct err *err)
+{
 	struct digest_text manifest, config;
 	AUTO_JSON json_t *root = json_pack(
 		"{s:s,s:s,s:s,s:s,s:s,s:o,s:o}", "reference", record->reference, "media_type",
@@ -135,7 +141,7 @@ int image_record_save(int image_dir, const struct image_record *record, struct e
 	AUTO_FREE char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
 	if (!text)
 		return err_set(err, -ENOMEM, "write image.json");
-	return file_commit(image_dir, "image.json", text, strlen(text), COMMIT_REPLACE, err);
+	return file_commit(image_dir, "image.json", text, strlen(text), mode, err);
 }
 
 int image_record_add_blob(struct image_record *record, const struct digest *blob)

@@ -34,6 +34,8 @@ int image_dir_open(struct store *store, const struct digest *manifest, bool make
 int image_record_load(int image_dir, struct image_record *ret, struct err *err);
 
 /* Commits the record, replacing an earlier one: the image is then prepared. */
+int image_record_keep(int image_dir, const struct image_record *record, enum commit_mode mode,
+		      struct err *err);
 int image_record_save(int image_dir, const struct image_record *record, struct err *err);
 
 /* Adds a blob that gc must keep, once. -ENOMEM. */

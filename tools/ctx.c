@@ -326,6 +326,7 @@ int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct ori
 		.current = c->current,
 		.platform = &c->platform,
 		.platform_asked = c->platform_text != NULL,
+		.late = c->late,
 		.index_use = c->no_index ? IMAGE_INDEX_NONE : IMAGE_INDEX_ANY,
 		.progress = c->quiet ? NULL : progress_image(progress),
 		.timeout_ms = c->timeout_ms,

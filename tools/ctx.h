@@ -33,6 +33,7 @@ struct ctx {
 
 	bool json;	/* --format json */
 	bool current;	/* the registry has to say what a name means: --pull=always */
+	bool late;	/* what is fetched is on the disk later: whoever serves it sees to that */
 	bool quiet;	/* no progress: the output is somebody else's */
 	bool misused;	/* what failed is the command line: see ctx_misuse() */
 	int failed;	/* exit status of a failure; 0: the usual ones */

@@ -61,6 +61,7 @@ static int image_prepare_by(struct ctx *ctx, const char *text, enum run_pull pul
 	if (r < 0)
 		return r;
 	ctx->current = pull == RUN_PULL_ALWAYS;
+	ctx->late = true;
 	if (pull == RUN_PULL_ALWAYS || pull == RUN_PULL_NEWER)
 		return image_try(ctx, text, false, image, err);
 	r = image_try(ctx, text, true, image, err);

@@ -256,6 +256,7 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 	AUTO_CLOSE int dir_lock = -1;
 	const char *run_dir = NULL;
 	(void)argc;
+	ctx->late = true;
 	int r = ctx_misuse(ctx, mount_verb_check(s, err));
 	if (r == 0)
 		r = ctx_run_dir(ctx, &run_dir, err);

@@ -2,6 +2,7 @@
 
 /* A server of one mount: started by its holder, and anew whenever one dies. */
 
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fetcher/handover.h"
+#include "fetcher/store_unsynced.h"
 #include "fs/devices.h"
 #include "fs/holder.h"
 #include "fs/start.h"
@@ -24,7 +26,17 @@
 enum {
 	HOLDER_SHORT_MS = 1000,	  /* a holder that lives no longer than this … */
 	HOLDERS_SHORT_MAX = 5,	  /* … so often in a row is not started again */
+	SETTLE_AFTER_MS = 2000,	  /* not while a start has better uses for the disk */
 	SERVE_WARM_CONNECTIONS = 8, /* opened while the image is prepared */
+};
+
+/* A thread that has on the disk what the start did not wait for. */
+struct settling {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t ends;
+	struct store *store; /* borrowed */
+	bool started, ending;
 };
 
 struct serve {
@@ -43,6 +55,7 @@ struct serve {
 	struct start *start;	   /* owned */
 	int ready_fd;		   /* owned; a signalfd of HOLDER_READY_SIGNAL */
 	struct erofs *devices;	   /* owned; what is served instead with --fs=erofs */
+	struct settling settling;
 };
 
 struct serve_state {
@@ -255,6 +268,49 @@ static int serve_lost(void *data)
 	return s->holder_fd;
 }
 
+static void *settling_main(void *data)
+{
+	struct settling *s = data;
+	struct err err = {0};
+	struct timespec until = deadline_timespec(deadline_in_ms(SETTLE_AFTER_MS));
+	(void)pthread_setname_np(pthread_self(), "sluice-settle");
+	(void)pthread_mutex_lock(&s->lock);
+	while (!s->ending && pthread_cond_clockwait(&s->ends, &s->lock, CLOCK_MONOTONIC,
+						    &until) != ETIMEDOUT)
+		;
+	(void)pthread_mutex_unlock(&s->lock);
+	if (store_settle(s->store, &err) < 0)
+		log_warn("%s", err_text(&err));
+	return NULL;
+}
+
+/* Without a thread it is done at the end. */
+static void settling_start(struct settling *s, struct store *store)
+{
+	sigset_t all, old;
+	s->store = store;
+	(void)pthread_mutex_init(&s->lock, NULL);
+	(void)pthread_cond_init(&s->ends, NULL);
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	s->started = pthread_create(&s->thread, NULL, settling_main, s) == 0;
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static void settling_end(struct settling *s)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	s->ending = true;
+	(void)pthread_cond_signal(&s->ends);
+	(void)pthread_mutex_unlock(&s->lock);
+	if (s->started)
+		(void)pthread_join(s->thread, NULL);
+	else
+		(void)settling_main(s);
+	(void)pthread_cond_destroy(&s->ends);
+	(void)pthread_mutex_destroy(&s->lock);
+}
+
 static int serve_serve(struct serve *s, struct ctx *ctx, struct err *err)
 {
 	struct holder_orphan orphan = {.lost = serve_lost, .data = s};
@@ -297,7 +353,9 @@ static int serve_run(struct ctx *ctx, void *state, int argc, char **argv, struct
 			http_engine_stop(ctx->http);
 		return r;
 	}
+	settling_start(&s.settling, ctx->store);
 	r = serve_serve(&s, ctx, err);
+	settling_end(&s.settling);
 	/* Transfers that still wait for the registry must not hold up the end. */
 	if (ctx->http)
 		http_engine_stop(ctx->http);

@@ -4,6 +4,8 @@ import base64
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -236,6 +238,39 @@ class TestAhead:
         assert process.returncode == 1
         assert "the server ended before it was ready" in said
         assert not os.path.ismount(directory)
+
+
+class TestDisk:
+    def test_server_settles(self, sluice, serve):
+        """What the mount did not wait for is on the disk soon."""
+        server = serve()
+        sluice.mount(f"{server.host}/a/b:latest")
+        run.wait_until(lambda: not os.listdir(sluice.store / "unsynced"), GONE_SECONDS_MAX,
+                       "the server to settle the store")
+
+    def test_settled_at_the_end(self, sluice, serve):
+        server = serve()
+        directory = sluice.mount(f"{server.host}/a/b:latest")
+        _, pid = processes_of(sluice, directory)
+        assert len(os.listdir(sluice.store / "unsynced")) == 1
+        sluice.umount(directory)
+        run.wait_until(lambda: not words_of(pid), GONE_SECONDS_MAX, "the server to end")
+        assert os.listdir(sluice.store / "unsynced") == []
+
+    def test_pull_waits(self, sluice, serve):
+        """It promises that the image is kept, also what others have put there just now."""
+        server = serve()
+        sluice("pull", f"{server.host}/a/b:latest")
+        assert os.listdir(sluice.store / "unsynced") == []
+        shutil.rmtree(sluice.store)
+        directory = sluice.mount(f"{server.host}/a/b:latest")
+        _, pid = processes_of(sluice, directory)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            sluice("pull", f"{server.host}/a/b:latest")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert os.listdir(sluice.store / "unsynced") == []
 
 
 def pids():
