@@ -357,6 +357,19 @@ static int server_init(const struct registry *reg, struct endpoint *at, struct s
 	return server->cred_host ? 0 : err_set(err, -ENOMEM, "open %s", reg->host);
 }
 
+int registry_spool_in(struct origin *origin, int dirfd, struct err *err)
+{
+	if (!registry_is(origin))
+		return 0;
+	struct registry *reg = registry_of(origin);
+	int fd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
+	if (fd < 0)
+		return err_set(err, -errno, "keep the directory for temporary files");
+	cleanup_close(&reg->spool_dirfd);
+	reg->spool_dirfd = fd;
+	return 0;
+}
+
 static int registry_init(struct registry *reg, const struct registry_config *config,
 			 const struct ref *ref, struct err *err)
 {
@@ -372,10 +385,9 @@ static int registry_init(struct registry *reg, const struct registry_config *con
 	if (!reg->host || !reg->repository || (config->mount_from && !reg->mount_from) ||
 	    (ref->tag && !reg->ref.tag))
 		return err_set(err, -ENOMEM, "open %s", ref->host);
-	reg->spool_dirfd = fcntl(config->spool_dirfd, F_DUPFD_CLOEXEC, 3);
-	if (reg->spool_dirfd < 0)
-		return err_set(err, -errno, "keep the directory for temporary files");
-	int r = hosts_resolve(config->hosts, ref->host, &reg->endpoints, err);
+	int r = config->spool_dirfd < 0 ? 0 : registry_spool_in(&reg->origin, config->spool_dirfd, err);
+	if (r == 0)
+		r = hosts_resolve(config->hosts, ref->host, &reg->endpoints, err);
 	if (r < 0)
 		return r;
 	/* struct blob's `missing` has a bit for each. */
@@ -415,6 +427,8 @@ int registry_open(const struct registry_config *config, const struct ref *ref,
 
 void registry_warm(struct origin *origin, unsigned int n)
 {
+	if (!registry_is(origin))
+		return;
 	struct registry *reg = registry_of(origin);
 	struct walk walk = {0};
 	struct server *server = registry_next(reg, CAN_PULL, &walk);

@@ -37,7 +37,7 @@ struct registry_config {
 	struct http_engine *engine; /* borrowed, as everything here, for the origin's life */
 	struct hosts *hosts;
 	struct tokens *tokens;
-	int spool_dirfd;	 /* for unlinked temporary files */
+	int spool_dirfd;	 /* for unlinked temporary files; -1: see registry_spool_in() */
 	bool allow_downgrade;	 /* follow a redirect from https to http */
 	const char *mount_from;	 /* a repository of the same registry that likely has the blobs
 				    pushed; copied; NULL: none */
@@ -49,6 +49,12 @@ struct registry_config {
  */
 int registry_open(const struct registry_config *config, const struct ref *ref,
 		  struct origin **ret, struct err *err);
+
+/*
+ * Says where temporary files are, before anything but connections is asked of an origin that was
+ * opened without. The descriptor is duplicated. Nothing for an origin that is no registry.
+ */
+int registry_spool_in(struct origin *origin, int dirfd, struct err *err);
 
 /* Opens n connections to the first server ahead of their use, without waiting. */
 void registry_warm(struct origin *origin, unsigned int n);

@@ -431,28 +431,28 @@ static int bundle_task_run(struct task *task, struct err *err)
 	return bundle_install_layer(t->prepare, t->bundle, t->number, t->digest, err);
 }
 
-/* All layers at once: what takes time is the disk, which syncs several in one go. */
-static int bundle_install_layers(struct prepare *p, const struct bundle *bundle,
-				 const struct digest *bundle_digest, struct err *err)
+/* Writes the tree, and checks it: nobody here made it, and the kernel may be given it (--fs=erofs). */
+static int bundle_install_tree(struct prepare *p, const struct bundle *bundle,
+			       struct commit *commit, struct err *err)
 {
-	size_t n = bundle_layer_count(bundle);
-	AUTO_FREE struct bundle_task *items = calloc(n + 1, sizeof(*items));
-	AUTO_FREE struct task **tasks = calloc(n + 1, sizeof(struct task *));
-	if (!items || !tasks)
-		return err_set(err, -ENOMEM, "install the layers");
-	for (size_t i = 0; i < n; i++) {
-		items[i] = (struct bundle_task){
-			.task.run = bundle_task_run,
-			.prepare = p,
-			.bundle = bundle,
-			.digest = bundle_digest,
-			.number = i,
-		};
-		tasks[i] = &items[i].task;
-	}
-	return tasks_run(fetch_pool_io(p->request->pool), tasks, n, err);
+	size_t n = p->image.manifest.layers.count;
+	AUTO(erofs) struct erofs *tree = NULL;
+	struct erofs_stats stats;
+	int r = bundle_write_tree(bundle, commit_fd(commit), err);
+	if (r == 0)
+		r = erofs_open(commit_fd(commit), &tree, err);
+	if (r == 0)
+		r = erofs_check(tree, err);
+	if (r < 0)
+		return r;
+	erofs_stats(tree, &stats);
+	if (stats.n_devices != n)
+		return err_say(err, -EBADMSG, "the index's metadata names %u layers, the image has %zu",
+			       stats.n_devices, n);
+	return 0;
 }
 
+/* The tree here and all layers beside it. The image is not there before all of them are. */
 static int bundle_install(struct prepare *p, const struct bundle *bundle,
 			  const struct digest *bundle_digest, struct err *err)
 {
@@ -461,23 +461,29 @@ static int bundle_install(struct prepare *p, const struct bundle *bundle,
 		return err_say(err, -EBADMSG, "the index has %zu layers, the image %zu",
 			       bundle_layer_count(bundle), n);
 	AUTO(commit) struct commit *commit = NULL;
-	AUTO(erofs) struct erofs *tree = NULL;
+	AUTO_FREE struct bundle_task *items = calloc(n + 1, sizeof(*items));
+	if (!items)
+		return err_set(err, -ENOMEM, "install the layers");
 	int r = commit_create(p->dir, "tree.erofs", &commit, err);
-	if (r == 0)
-		r = bundle_write_tree(bundle, commit_fd(commit), err);
-	if (r == 0)
-		r = erofs_open(commit_fd(commit), &tree, err);
-	/* Nobody here wrote it, and the kernel may be given it (--fs=erofs). */
-	if (r == 0)
-		r = erofs_check(tree, err);
 	if (r < 0)
 		return r;
-	struct erofs_stats stats;
-	erofs_stats(tree, &stats);
-	if (stats.n_devices != n)
-		return err_say(err, -EBADMSG, "the index's metadata names %u layers, the image has %zu",
-			       stats.n_devices, n);
-	r = bundle_install_layers(p, bundle, bundle_digest, err);
+	for (size_t i = 0; i < n; i++) {
+		items[i] = (struct bundle_task){
+			.task.run = bundle_task_run,
+			.prepare = p,
+			.bundle = bundle,
+			.digest = bundle_digest,
+			.number = i,
+		};
+		tasks_begin(&p->tasks, fetch_pool_io(p->request->pool), &items[i].task);
+	}
+	r = bundle_install_tree(p, bundle, commit, err);
+	tasks_wait(&p->tasks);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		r = items[i].task.result;
+		if (r < 0)
+			(void)err_copy(err, &items[i].task.err);
+	}
 	return r < 0 ? r : commit_finish(commit, prepare_mode(p), err);
 }
 

@@ -99,20 +99,24 @@ int ctx_say_full(const struct ctx *c, int r, struct err *err)
 			  c->store ? " " : "", c->store ? store_path(c->store) : "");
 }
 
+static int ctx_store_path(const struct ctx *c, char **ret, struct err *err)
+{
+	if (!c->store_path)
+		return store_default_path(getenv("SLUICE_STORE"), getenv("XDG_DATA_HOME"),
+					  getenv("HOME"), rootless_uid(), ret, err);
+	*ret = strdup(c->store_path);
+	return *ret ? 0 : err_set(err, -ENOMEM, "open the store");
+}
+
 int ctx_store(struct ctx *c, struct store **ret, struct err *err)
 {
 	if (!c->store) {
 		AUTO_FREE char *path = NULL;
-		int r = 0;
-		if (c->store_path)
-			path = strdup(c->store_path);
-		else
-			r = store_default_path(getenv("SLUICE_STORE"), getenv("XDG_DATA_HOME"),
-					       getenv("HOME"), rootless_uid(), &path, err);
+		int r = ctx_store_path(c, &path, err);
 		if (r < 0)
 			return r;
 		struct store_config config = {.path = path, .budget_bytes = c->budget};
-		r = path ? store_open(&config, &c->store, err) : err_set(err, -ENOMEM, "open the store");
+		r = store_open(&config, &c->store, err);
 		if (r < 0)
 			return ctx_say_full(c, r, err);
 	}
@@ -224,23 +228,19 @@ static int ctx_network(struct ctx *c, const struct ref *ref, struct err *err)
 	return r;
 }
 
-int ctx_origin(struct ctx *c, const struct ref *ref, struct origin **ret, struct err *err)
+static int ctx_origin(struct ctx *c, const struct ref *ref, struct origin **ret, struct err *err)
 {
 	*ret = NULL;
 	if (c->offline)
 		return 0;
 	struct registry_config registry = {.spool_dirfd = -1};
 	if (ref->kind == REF_REGISTRY) {
-		struct store *store = NULL;
 		int r = ctx_network(c, ref, err);
-		if (r == 0)
-			r = ctx_store(c, &store, err);
 		if (r < 0)
 			return r;
 		registry.engine = c->http;
 		registry.hosts = c->hosts;
 		registry.tokens = c->tokens;
-		registry.spool_dirfd = store_dir_tmp(store);
 		registry.allow_downgrade = c->plain_http;
 	}
 	return origin_open(&registry, ref, ret, err);
@@ -272,19 +272,50 @@ static int ctx_image_key(const struct ctx *c, const struct ref *ref, char **ret_
 	return 0;
 }
 
-int ctx_warm(struct ctx *c, const struct ref *ref, struct origin *origin, unsigned int n,
+/* Whether an image is new to the store, as nearly as can be said before that is open. */
+static bool ctx_is_new(const struct ctx *c, const char *key)
+{
+	AUTO_FREE char *path = NULL;
+	AUTO_FREE char *version = NULL;
+	struct digest known;
+	if (c->store)
+		return store_tag_get(c->store, key, &known, NULL) < 0;
+	if (ctx_store_path(c, &path, NULL) < 0 || asprintf(&version, "%s/version", path) < 0) {
+		version = NULL;
+		return false;
+	}
+	return access(version, F_OK) < 0;
+}
+
+int ctx_open(struct ctx *c, const struct ref *ref, unsigned int n_warm, struct origin **ret,
 	     struct err *err)
 {
 	AUTO_FREE char *key = NULL;
-	struct digest known;
-	if (!origin || ref->kind != REF_REGISTRY)
-		return 0;
+	AUTO(origin) struct origin *origin = NULL;
+	struct store *store = NULL;
+	struct fetch_pool *pool = NULL;
 	if (ctx_image_key(c, ref, NULL, &key) < 0) {
 		key = NULL;
 		return err_set(err, -ENOMEM, "name the image");
 	}
-	if (store_tag_get(c->store, key, &known, NULL) < 0)
-		registry_warm(origin, n);
+	int r = ctx_origin(c, ref, &origin, err);
+	if (r < 0)
+		return r;
+	/* A store that is made waits for the disk, and connections are made meanwhile. */
+	bool warm = origin && n_warm > 0;
+	bool early = warm && ctx_is_new(c, key);
+	if (early)
+		registry_warm(origin, n_warm);
+	r = ctx_store(c, &store, err);
+	if (r == 0)
+		r = ctx_pool(c, &pool, err);
+	if (r == 0 && origin)
+		r = registry_spool_in(origin, store_dir_tmp(store), err);
+	if (r < 0)
+		return r;
+	if (warm && !early && ctx_is_new(c, key))
+		registry_warm(origin, n_warm);
+	*ret = steal_ptr(&origin);
 	return 0;
 }
 
@@ -293,34 +324,25 @@ int ctx_prepare(struct ctx *c, const char *text, struct ref *ret_ref, struct ori
 {
 	AUTO_FREE char *name = NULL;
 	AUTO_FREE char *key = NULL;
-	struct fetch_pool *pool = NULL;
-	struct store *store = NULL;
 	int r = ref_parse(text, ret_ref, err);
 	if (r == 0)
 		r = ctx_absolute_ref(ret_ref, err);
 	if (r == 0)
-		r = ctx_store(c, &store, err);
-	if (r == 0)
-		r = ctx_pool(c, &pool, err);
-	if (r == 0)
-		r = ctx_origin(c, ret_ref, ret_origin, err);
+		r = ctx_open(c, ret_ref, CTX_WARM_CONNECTIONS, ret_origin, err);
 	if (r < 0)
 		return r;
 	if (ctx_image_key(c, ret_ref, &name, &key) < 0) {
 		name = key = NULL;
 		return err_set(err, -ENOMEM, "name the image");
 	}
-	r = ctx_warm(c, ret_ref, *ret_origin, CTX_WARM_CONNECTIONS, err);
-	if (r < 0)
-		return r;
 	AUTO(progress) struct progress *progress = NULL;
 	r = progress_create(isatty(STDERR_FILENO) == 1, c->json, &progress, err);
 	if (r < 0)
 		return r;
 	struct image_request request = {
-		.store = store,
+		.store = c->store,
 		.origin = *ret_origin,
-		.pool = pool,
+		.pool = c->pool,
 		.reference = key,
 		.pinned = digest_is_none(&ret_ref->digest) ? NULL : &ret_ref->digest,
 		.current = c->current,

@@ -75,14 +75,12 @@ int ctx_pool(struct ctx *ctx, struct fetch_pool **ret, struct err *err);
 /* The directory of the mount table: /run/sluice, or $XDG_RUNTIME_DIR/sluice; borrowed. */
 int ctx_run_dir(struct ctx *ctx, const char **ret, struct err *err);
 
-/* The origin of a reference; the caller destroys it. NULL with --offline. */
-int ctx_origin(struct ctx *ctx, const struct ref *ref, struct origin **ret, struct err *err);
-
 /*
- * Opens n connections to the registry of an image that is not known here yet. It asks for several
- * things at once as soon as its manifest is there, which saves a round trip then. Does not wait.
+ * The origin of a reference, which the caller destroys (NULL with --offline), the store and the
+ * pool. To the registry of an image that is not known here yet n_warm connections are opened ahead:
+ * several things are asked for at once as soon as its manifest is there, which saves a round trip.
  */
-int ctx_warm(struct ctx *ctx, const struct ref *ref, struct origin *origin, unsigned int n,
+int ctx_open(struct ctx *ctx, const struct ref *ref, unsigned int n_warm, struct origin **ret,
 	     struct err *err);
 
 /* Resolves and prepares the image that text names, with progress on a terminal. */

@@ -147,22 +147,14 @@ static int serve_entry(struct serve *s, const struct serve_state *state, struct 
 static int serve_connect(struct serve *s, const struct serve_state *state, struct err *err)
 {
 	struct ctx *ctx = s->ctx;
-	struct store *store = NULL;
-	struct fetch_pool *pool = NULL;
 	int r = mount_stats_map(s->entry_fd, &s->stats, err);
 	if (r < 0)
 		return r;
 	ctx->net = &s->stats->net;
 	r = ref_parse(state->ahead ? state->ahead : s->entry.image, &s->ref, err);
-	if (r == 0)
-		r = ctx_store(ctx, &store, err);
-	if (r == 0)
-		r = ctx_pool(ctx, &pool, err);
-	if (r == 0)
-		r = ctx_origin(ctx, &s->ref, &s->origin, err);
-	if (r == 0 && state->ahead)
-		r = ctx_warm(ctx, &s->ref, s->origin, SERVE_WARM_CONNECTIONS, err);
-	return r;
+	if (r < 0)
+		return r;
+	return ctx_open(ctx, &s->ref, state->ahead ? SERVE_WARM_CONNECTIONS : 0, &s->origin, err);
 }
 
 static int serve_open(struct serve *s, const struct serve_state *state, const char *id,
