@@ -61,7 +61,8 @@ void registry_warm(struct origin *origin, unsigned int n);
 
 /*
  * For fetcher/handover.h: where servers send for blobs, and which of them do not answer. Nothing
- * for an origin that is no registry. -ENOENT: a record of somebody else's kind; -EBADMSG, -ENOMEM.
+ * for an origin that is no registry. Taking over opens connections to the host of the first such
+ * address, and is for one thread. -ENOENT: a record of somebody else's kind; -EBADMSG, -ENOMEM.
  */
 struct handover;
 int registry_hand_over(struct origin *origin, struct handover *to);

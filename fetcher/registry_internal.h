@@ -71,6 +71,7 @@ struct registry {
 	struct htab blobs;	 /* of struct blob */
 	struct workers *workers; /* made when first needed */
 	_Atomic bool closing;
+	bool store_warmed; /* by registry_take_over(), which one thread calls */
 };
 
 static inline struct registry *registry_of(struct origin *o)
@@ -140,6 +141,10 @@ unsigned int registry_tries(struct registry *reg, enum capability can, struct wa
 /* The entry of a blob, made when it is new. -ENOMEM, -E2BIG. */
 int registry_blob(struct registry *reg, const struct descriptor *desc, struct blob **ret,
 		  struct err *err);
+
+/* Remembers where a server sent us for a blob, as far as there is room. */
+void registry_note_url(struct registry *reg, const struct server *server,
+		       const struct descriptor *desc, const char *url);
 
 /* The pool for work beside the caller's. -ENOMEM. */
 int registry_workers(struct registry *reg, struct workers **ret, struct err *err);

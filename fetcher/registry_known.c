@@ -8,7 +8,12 @@
 #include "fetcher/handover.h"
 #include "fetcher/registry_internal.h"
 
-enum { SERVER_RECORD = 'S', BLOB_RECORD = 'B', NUMBER_TEXT_MAX = 24 };
+enum {
+	SERVER_RECORD = 'S',
+	BLOB_RECORD = 'B',
+	NUMBER_TEXT_MAX = 24,
+	STORE_WARM_CONNECTIONS = 4, /* to a host that a registry sends to for blobs */
+};
 
 /* The texts of the records, in this order. */
 enum { SERVER_NUMBER, SERVER_DOWN_UNTIL, SERVER_TEXTS };
@@ -71,6 +76,29 @@ static int server_take_over(struct registry *reg, struct handover *from)
 	return 0;
 }
 
+/*
+ * Where one blob was, others will be: the first request for one still goes to the registry, and
+ * connections to the host behind are made meanwhile.
+ */
+static void store_warm(struct registry *reg, const struct server *server, const char *url)
+{
+	AUTO_FINISH(http_url) struct http_url where = {0};
+	AUTO_FREE char *root = NULL;
+	const struct http_tls tls = {.ca_pem = server->at->ca_pem};
+	const char *host = strstr(url, "://");
+	if (reg->store_warmed || !host || http_url_parse(url, &where, NULL) < 0 ||
+	    http_url_same_origin(&where, &server->where))
+		return;
+	host += strlen("://");
+	if (asprintf(&root, "%.*s/", (int)(host - url) + (int)strcspn(host, "/?"), url) < 0) {
+		root = NULL;
+		return;
+	}
+	reg->store_warmed = true;
+	for (int i = 0; i < STORE_WARM_CONNECTIONS; i++)
+		http_engine_warm(reg->engine, root, &tls);
+}
+
 static int blob_take_over(struct registry *reg, struct handover *from)
 {
 	const char *texts[BLOB_TEXTS];
@@ -95,6 +123,7 @@ static int blob_take_over(struct registry *reg, struct handover *from)
 		blob->url_server = (size_t)server;
 	}
 	(void)pthread_mutex_unlock(&reg->lock);
+	store_warm(reg, &reg->servers[server], texts[BLOB_URL]);
 	return 0;
 }
 

@@ -134,9 +134,11 @@ static int blob_from(struct registry *reg, struct server *server, const struct d
 	int r = registry_call(reg, server, &call, &resp, err);
 	if (r == 0 && resp.status != 200)
 		r = registry_refusal(&resp, "GET", err);
-	if (r < 0)
-		return r;
-	return digest_check(&desc->digest, buf_str(ret), ret->len, "the blob", err);
+	if (r == 0)
+		r = digest_check(&desc->digest, buf_str(ret), ret->len, "the blob", err);
+	if (r == 0 && resp.redirected)
+		registry_note_url(reg, server, desc, resp.url);
+	return r;
 }
 
 int registry_get_blob(struct origin *o, const struct descriptor *desc, struct buf *ret,

@@ -136,6 +136,14 @@ static void blob_set_url(struct registry *reg, struct blob *blob, const struct s
 	(void)pthread_mutex_unlock(&reg->lock);
 }
 
+void registry_note_url(struct registry *reg, const struct server *server,
+		       const struct descriptor *desc, const char *url)
+{
+	struct blob *blob = NULL;
+	if (registry_blob(reg, desc, &blob, NULL) == 0)
+		blob_set_url(reg, blob, server, url);
+}
+
 /* One request for [pos, end). */
 static int reader_ask(struct reader *rd, struct server *server, const char *url, bool ranged,
 		      deadline_t deadline, uint64_t idle_ms, struct http_response *resp,

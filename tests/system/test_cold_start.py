@@ -172,6 +172,21 @@ class TestAhead:
         assert count(server, path="/blobs/") > 2
         assert server.connections == opened
 
+    def test_connects_to_where_blobs_are(self, sluice, serve, indexed):
+        """The host that the registry sends to is connected to before the first read."""
+        store = serve()
+        server = serve()
+        for path in indexed.blob_path("sha256:x").parent.iterdir():
+            server.add_rule(path=f".*/blobs/sha256:{path.name}", status=307, headers={
+                "Location": f"{store.url}/v2/a/b/blobs/sha256:{path.name}?signature=1"})
+        directory = sluice.mount(f"{server.host}/a/b:latest", "--fs=fuse")
+        run.wait_until(lambda: count(store, path="/") - count(store, path="/v2/") >= 4,
+                       GONE_SECONDS_MAX, "connections to be opened")
+        assert all("signature" not in r["path"] for r in store.requests if "/v2/" not in r["path"])
+        opened = store.connections
+        first_file(directory).read_bytes()
+        assert store.connections == opened
+
     def test_known_image_opens_none(self, sluice, serve):
         """Of an image that is in the store, nothing is asked but what its name means."""
         server = serve()
