@@ -161,17 +161,16 @@ int mounting_begin(struct ctx *ctx, const char *text, const struct words *hold, 
 	AUTO_FINISH(mounting) struct mounting m = mounting_none();
 	AUTO_FINISH(ref) struct ref ref = {0};
 	AUTO_FREE char *name = NULL;
-	int r = ctx_run_dir(ctx, &m.run_dir, err);
-	if (r == 0)
-		r = ref_parse(text, &ref, err);
+	int r = ref_parse(text, &ref, err);
+	if (r < 0 || (ahead && (ctx->offline || ref.kind != REF_REGISTRY)))
+		return r;
+	if (ref_text(&ref, &name) < 0)
+		return err_set(err, -ENOMEM, "name the image");
+	r = ctx_run_dir(ctx, &m.run_dir, err);
 	if (r == 0)
 		r = mtable_reserve(m.run_dir, m.id, &m.entry_fd, err);
-	if (r == 0 && ahead && !ctx->offline && ref.kind == REF_REGISTRY) {
-		r = ref_text(&ref, &name);
-		if (r < 0)
-			return err_set(err, r, "name the image");
+	if (r == 0 && ahead)
 		r = mounting_hold(&m, hold, name, err);
-	}
 	if (r < 0)
 		return r;
 	*ret = m;

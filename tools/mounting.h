@@ -48,10 +48,11 @@ void mounting_finish(struct mounting *mounting);
 DEFINE_FINISH(mounting, mounting_finish);
 
 /*
- * Reserves an entry. With `ahead`, the image that text names is about to be fetched: its holder
- * starts at once, with the words for `hold`, and its server opens connections to the registry.
- * To be called while the process has a single thread, since both are then mere forks. An image of
- * this machine's files, and --offline, leave nothing to be begun ahead.
+ * Reserves an entry, which is to be entered at once, or gc may take it for what a dead process
+ * left. With `ahead`, the image that text names is about to be fetched: its holder starts at once,
+ * with the words for `hold`, and its server opens connections to the registry. That is to be called
+ * while the process has a single thread, since both are then mere forks; an image of this machine's
+ * files, and --offline, leave nothing to be begun ahead, and *ret as it is.
  */
 int mounting_begin(struct ctx *ctx, const char *text, const struct words *hold, bool ahead,
 		   struct mounting *ret, struct err *err);

@@ -148,6 +148,10 @@ static int mount_verb_enter(struct ctx *ctx, const struct mount_state *s,
 			    int *ret_upper, struct err *err)
 {
 	int r = 0;
+	if (mounting->id[0] == '\0')
+		r = mounting_begin(ctx, entry->image, NULL, false, mounting, err);
+	if (r < 0)
+		return r;
 	memcpy(entry->id, mounting->id, sizeof(entry->id));
 	if (s->rw && !entry->upper) {
 		r = mounting_own_upper(ctx, entry->id, &entry->upper, ret_upper, err);
@@ -269,8 +273,8 @@ static int mount_verb_run(struct ctx *ctx, void *state, int argc, char **argv, s
 		r = mount_verb_check_upper(run_dir, entry.upper, err);
 	if (r == 0)
 		r = mount_verb_words(ctx, s, &hold, err);
-	if (r == 0)
-		r = mounting_begin(ctx, argv[0], &hold, !s->foreground, &mounting, err);
+	if (r == 0 && !s->foreground)
+		r = mounting_begin(ctx, argv[0], &hold, true, &mounting, err);
 	if (r == 0)
 		r = ctx_prepare(ctx, argv[0], &ref, &origin, &entry.manifest, err);
 	if (r < 0)
