@@ -64,6 +64,7 @@ int transfer_create(const char *url, const struct http_tls *tls, struct transfer
 	list_init(&t->link);
 	list_init(&t->poke);
 	list_init(&t->chunks);
+	t->queue_max = HTTP_QUEUE_BYTES;
 	(void)pthread_mutex_init(&t->lock, NULL);
 	(void)pthread_cond_init(&t->wake, NULL);
 	t->headers_in = buf_make(HTTP_HEADERS_MAX);
@@ -241,7 +242,7 @@ static void hop_take(struct hop *hop)
 	struct chunk *chunk = list_first(&t->chunks, struct chunk, link);
 	list_remove(&chunk->link);
 	t->queued -= chunk->len;
-	bool resume = t->paused && t->queued <= HTTP_QUEUE_BYTES / 2 && !t->done;
+	bool resume = t->paused && t->queued <= t->queue_max / 2 && !t->done;
 	if (resume)
 		t->paused = false;
 	(void)pthread_mutex_unlock(&t->lock);
@@ -360,6 +361,8 @@ static int call_hop(struct http_engine *engine, struct call *call, struct http_r
 	t->body_len = req->body_len;
 	t->dial_timeout_ms = req->dial_timeout_ms;
 	t->fresh = req->fresh;
+	if (req->sink && req->sink->queue > 0)
+		t->queue_max = req->sink->queue;
 	if (!t->method || hop_headers(t, req, call->at_home) < 0)
 		return err_set(err, -ENOMEM, "start an HTTP transfer");
 

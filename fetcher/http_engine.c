@@ -252,7 +252,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *user)
 	}
 
 	(void)pthread_mutex_lock(&t->lock);
-	if (t->queued > 0 && t->queued + n > HTTP_QUEUE_BYTES) {
+	if (t->queued > 0 && t->queued + n > t->queue_max) {
 		t->paused = true;
 		(void)pthread_mutex_unlock(&t->lock);
 		return CURL_WRITEFUNC_PAUSE;

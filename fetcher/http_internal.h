@@ -46,7 +46,8 @@ struct transfer {
 	pthread_mutex_t lock; /* of everything below */
 	pthread_cond_t wake;
 	struct list chunks; /* of struct chunk */
-	size_t queued;	    /* bytes in chunks */
+	size_t queued;	    /* bytes in chunks … */
+	size_t queue_max;   /* … and how many there may be */
 	uint64_t received;  /* bytes ever queued, or dropped when detached */
 	bool paused;	    /* the write callback waits for room */
 	bool head_done;	    /* status and headers are complete and no longer change */

@@ -16,6 +16,7 @@
 #include "base/num.h"
 
 enum {
+	TRANSFER_QUEUE_AHEAD = 256 << 10, /* bytes that wait for a gate */
 	/* A larger unit, or one of several spans, is decoded while it arrives. */
 	UNIT_BUFFER_MAX = 32 << 20,
 	/*
@@ -386,7 +387,9 @@ static int transfer_fetch(struct transfer *t)
 	int r = transfer_windows(t, transfer_needs_windows_first(t), deadline);
 	if (r < 0)
 		return r;
-	struct byte_sink sink = {.write = transfer_write, .data = t};
+	/* What a gate holds up must not come all the same, into a queue before it. */
+	struct byte_sink sink = {.write = transfer_write, .data = t,
+				 .queue = t->fetch ? TRANSFER_QUEUE_AHEAD : 0};
 	atomic_store_explicit(&t->pos, t->in_off, memory_order_relaxed);
 	t->began_ns = clock_now_ns();
 	counter_add(&layer->counters->transfers, 1);

@@ -33,6 +33,7 @@ struct origin;
 struct byte_sink {
 	int (*write)(void *data, const void *bytes, size_t n);
 	void *data;
+	size_t queue; /* about the bytes that may wait for it; 0: what the origin thinks is fast */
 };
 
 struct origin_ops {

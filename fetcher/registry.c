@@ -57,7 +57,7 @@ static int call_send(struct registry *reg, const struct server *server,
 		     const struct http_tls *tls, const char *authorization,
 		     struct http_response *resp, struct err *err)
 {
-	struct byte_sink collect = {collect_write, call->collect};
+	struct byte_sink collect = {.write = collect_write, .data = call->collect};
 	if (call->collect)
 		buf_clear(call->collect);
 	struct http_request req = {

@@ -154,7 +154,7 @@ static int reader_ask(struct reader *rd, struct server *server, const char *url,
 		path = NULL;
 		return err_set(err, -ENOMEM, "fetch a blob");
 	}
-	const struct byte_sink sink = {reader_write, rd};
+	const struct byte_sink sink = {reader_write, rd, rd->sink->queue};
 	struct reg_call call = {
 		.path = path, .url = url,
 		.has_range = ranged, .range_off = rd->pos, .range_len = rd->end - rd->pos,

@@ -57,7 +57,7 @@ static void spool_run(struct work *work)
 {
 	struct blob *blob = container_of(work, struct blob, work);
 	struct registry *reg = blob->registry;
-	struct byte_sink sink = {spool_write, blob};
+	struct byte_sink sink = {.write = spool_write, .data = blob};
 	struct err err = {0};
 	int r = registry_stream_idle(reg, &blob->desc, &sink, REGISTRY_SPOOL_IDLE_MS, &err);
 

@@ -215,7 +215,7 @@ static int token_request(const struct tokens_config *config, const struct token_
 {
 	struct retry retry = retry_plan(TOKEN_TRIES, ask->deadline);
 	struct collect collect = {body};
-	struct byte_sink sink = {collect_write, &collect};
+	struct byte_sink sink = {.write = collect_write, .data = &collect};
 	char shown[HTTP_URL_SHOWN_MAX];
 	req->sink = &sink;
 	req->max_body = TOKEN_BODY_MAX;

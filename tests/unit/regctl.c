@@ -39,7 +39,7 @@ static int out_write(void *data, const void *bytes, size_t n)
 	return file_write(STDOUT_FILENO, bytes, n);
 }
 
-static const struct byte_sink out_sink = {out_write, NULL};
+static const struct byte_sink out_sink = {.write = out_write};
 
 static int drop_write(void *data, const void *bytes, size_t n)
 {
@@ -127,7 +127,7 @@ struct reader {
 static void *reader_main(void *data)
 {
 	struct reader *rd = data;
-	const struct byte_sink sink = {drop_write, &rd->got};
+	const struct byte_sink sink = {.write = drop_write, .data = &rd->got};
 	rd->result = origin_range(rd->setup->origin, &rd->desc, rd->off, rd->len, &sink,
 				  rd->setup->deadline, &rd->err);
 	return NULL;
