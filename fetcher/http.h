@@ -22,7 +22,7 @@
 #include "fetcher/origin.h"
 
 enum {
-	HTTP_HOST_TRANSFERS_MAX = 32,	/* under way to one host; further ones queue */
+	HTTP_HOST_TRANSFERS_MAX = 48,	/* under way to one host; further ones queue */
 	HTTP_CONNECTIONS_MAX = 64,	/* kept open for reuse, all hosts together */
 	HTTP_QUEUE_BYTES = 4 << 20,	/* of one body between engine and caller */
 	HTTP_CHUNK_BYTES = 128 << 10,	/* that queue's grain, and libcurl's buffer */

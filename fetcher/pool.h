@@ -21,7 +21,7 @@
 
 enum {
 	FETCH_TRANSFERS_MAX = 24,	  /* of layers' bytes at once */
-	FETCH_WINDOWS_MAX = 8,		  /* and of decompression windows beside them */
+	FETCH_WINDOWS_MAX = 24,		  /* and of decompression windows, one beside each */
 	FETCH_ADVISED_MAX = 4,		  /* of the transfers, for what read-ahead advises */
 	FETCH_MEMORY_MAX = 96 << 20,	  /* compressed bytes on their way to a decoder */
 	FETCH_MEMORY_LATER_MAX = 64 << 20, /* of those, what nobody waits for */
