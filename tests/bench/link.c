@@ -1,52 +1,62 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A long link on loopback: forwards TCP from one port to another, late. Every
- * piece of data waits half a round trip each way, and a new connection a whole
- * one before its first byte, as a handshake would. With --rate all connections
- * share that many bytes a second each way.
+ * A long link on loopback: forwards TCP from one port to another, late. What
+ * depends on the link alone (link_model.h) is computed, not waited for, so that
+ * being woken late costs nothing but that: a request waits for the whole round
+ * trip on its way there, a new connection for one more, as a handshake would,
+ * and an answer only for its place on the wire. With --rate all connections
+ * share that many bytes a second; with --slow-start each begins with ten
+ * segments a round trip.
  *
- * It also counts: connections, bytes, HTTP/1.1 requests (without bodies), and
- * how deep requests depend on each other: one that begins after the answer to
- * another has arrived is a step deeper than it.
+ * Bodies are spliced: they never enter this process. It counts what passes
+ * (link_http.h).
  *
- * On the first line of stdout it says where it listens and the round trip that
- * it measured through itself; SIGUSR1 prints the counters, SIGUSR2 clears
- * them, SIGTERM and SIGINT print them and end it. One JSON object a line.
+ * On the first line of stdout it says where it listens and what it measured
+ * through itself (link_check.h); when that is not what it should be, it ends
+ * with 3. SIGUSR1 prints the counters, SIGUSR2 clears them, SIGTERM and SIGINT
+ * print them and end it. One JSON object a line.
  */
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <netinet/tcp.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/bench/link_check.h"
+#include "tests/bench/link_http.h"
+#include "tests/bench/link_model.h"
+
 enum {
 	CONNECTIONS_MAX = 256,
 	PIECE_BYTES = 64 << 10,
-	/* Waiting in one direction of a connection; then its sender is not read from. */
+	/* Waiting on the way there; then the client is not read from. */
 	QUEUED_MAX = 16 << 20,
-	HEAD_MAX = 16 << 10, /* of an HTTP message */
+	PIPE_BYTES = 1 << 20,
+	/* What is handed over at once: half a millisecond's worth within these. */
+	QUANTUM_MIN = 16 << 10,
+	QUANTUM_MAX = 64 << 10,
+	QUANTA_A_SECOND = 2000,
+	PASSES_MAX = 64, /* before signals and new connections are looked at again */
 	EVENTS_MAX = 64,
-	CALIBRATIONS = 9,
-	BACKLOG = 128,
 	RTT_MS_MAX = 10000,
-	SECOND_NS = 1000000000,
-	MILLISECOND_NS = 1000000,
+	STATUS_OFF = 3,
 };
 
-/* Data under way, and when it arrives. */
+/* Data on the way there, and when it arrives. None: the end. */
 struct piece {
 	struct piece *next;
 	int64_t due;
@@ -54,179 +64,107 @@ struct piece {
 	uint8_t bytes[];
 };
 
-/* What HTTP is at in one direction: in a head, or in so many bytes of a body. */
-struct http {
-	char head[HEAD_MAX];
-	size_t head_len;
-	uint64_t body_left;
-	bool chunked; /* until the last chunk */
-};
-
-struct direction {
-	int from, to; /* borrowed from the connection */
-	struct piece *first, **last;
-	size_t queued;
-	int64_t not_before; /* nothing is sent earlier: the handshake */
-	bool ended, shut;   /* the sender has, and the receiver has been told */
-	bool blocked;       /* the receiver has no room just now */
-	struct http http;
+/* A socket, and what is known of it: edges of epoll. */
+struct end {
+	int fd; /* owned */
+	bool in, out, hung_up;
 };
 
 struct connection {
-	int client, server; /* owned */
+	struct end client, server;
 	bool used;
-	uint32_t depth; /* of the request under way, 0: none */
-	struct direction up, down;
-};
-
-struct counters {
-	uint64_t connections, requests, depth, bytes_up, bytes_down;
+	/* There. */
+	struct piece *first, **last;
+	size_t queued;
+	int64_t not_before; /* nothing is sent earlier: the handshake */
+	bool up_ended, up_shut;
+	/* Back. */
+	int pipe[2]; /* owned */
+	size_t piped;
+	int64_t ready; /* since when the server's next bytes are there, and allowed */
+	bool narrow;   /* the window holds them back */
+	bool down_ended, down_shut;
+	struct window window;
+	struct exchange exchange;
 };
 
 struct link {
 	int epoll, listener, signals; /* owned */
 	struct sockaddr_in target;
-	int64_t rtt, byte_ns_up_free, byte_ns_down_free; /* when the wire is free again */
-	uint64_t rate;                                   /* bytes a second, 0: unlimited */
-	uint64_t depth_done; /* the deepest request whose answer has arrived */
+	struct link_terms terms;
+	struct wire up, down;
+	size_t quantum;
 	struct counters counters;
+	int64_t cpu; /* when the counters were cleared */
+	size_t used; /* no connection from here on is */
 	struct connection connections[CONNECTIONS_MAX];
 };
 
-static void die(const char *what)
+static _Noreturn void die(const char *what)
 {
 	(void)fprintf(stderr, "link: %s: %s\n", what, strerror(errno));
 	exit(1);
 }
 
-static int64_t now_ns(void)
+static int64_t clock_ns(clockid_t clock)
 {
 	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	(void)clock_gettime(clock, &t);
 	return (int64_t)t.tv_sec * SECOND_NS + t.tv_nsec;
 }
 
-static void request_begins(struct link *link, struct connection *c)
+static int64_t now_ns(void)
 {
-	c->depth = (uint32_t)link->depth_done + 1;
-	link->counters.requests++;
-	if (c->depth > link->counters.depth)
-		link->counters.depth = c->depth;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
-static void answer_ended(struct link *link, struct connection *c)
-{
-	if (c->depth > link->depth_done)
-		link->depth_done = c->depth;
-	c->depth = 0;
-}
-
-/* The head is complete: what follows it? */
-static void answer_head(struct http *h)
-{
-	const char *length = strcasestr(h->head, "\r\ncontent-length:");
-	int status = 0;
-	h->body_left = 0;
-	(void)sscanf(h->head, "HTTP/1.%*c %d", &status); // NOLINT(cert-err34-c): 0 will do
-	if (length && status != 304 && status != 204)
-		h->body_left = strtoull(length + strlen("\r\ncontent-length:"), NULL, 10);
-	h->chunked = strcasestr(h->head, "\r\ntransfer-encoding: chunked") != NULL;
-}
-
-/* Adds a byte to the head; true when it is whole. A longer one is no HTTP that we count. */
-static bool head_byte(struct http *h, uint8_t byte)
-{
-	if (h->head_len == HEAD_MAX - 1)
-		h->head_len = 0;
-	h->head[h->head_len++] = (char)byte;
-	h->head[h->head_len] = '\0';
-	return byte == '\n' && h->head_len >= 4 &&
-	       memcmp(h->head + h->head_len - 4, "\r\n\r\n", 4) == 0;
-}
-
-static void count_requests(struct link *link, struct connection *c, const uint8_t *bytes, size_t n)
-{
-	struct http *h = &c->up.http;
-	for (size_t i = 0; i < n; i++) {
-		if (h->head_len == 0)
-			request_begins(link, c);
-		if (head_byte(h, bytes[i]))
-			h->head_len = 0;
-	}
-}
-
-/* Called as bytes arrive at the client: an answer is there when its last byte is. */
-static void count_answers(struct link *link, struct connection *c, const uint8_t *bytes, size_t n)
-{
-	static const char last_chunk[] = "0\r\n\r\n";
-	struct http *h = &c->down.http;
-	for (size_t i = 0; i < n;) {
-		if (h->chunked) {
-			size_t len = sizeof(last_chunk) - 1;
-			if (n < len || memcmp(bytes + n - len, last_chunk, len) != 0)
-				return;
-			h->chunked = false;
-			answer_ended(link, c);
-			return;
-		}
-		if (h->body_left > 0) {
-			uint64_t part = h->body_left < n - i ? h->body_left : n - i;
-			h->body_left -= part;
-			i += part;
-			if (h->body_left == 0)
-				answer_ended(link, c);
-			continue;
-		}
-		if (!head_byte(h, bytes[i++]))
-			continue;
-		answer_head(h);
-		h->head_len = 0;
-		if (h->body_left == 0 && !h->chunked)
-			answer_ended(link, c);
-	}
-}
-
-static void watch(const struct link *link, int fd, uint32_t events, void *what, int how)
+static void watch(const struct link *link, int fd, uint32_t events, void *what)
 {
 	struct epoll_event event = {.events = events, .data = {.ptr = what}};
-	if (epoll_ctl(link->epoll, how, fd, &event) < 0)
+	if (epoll_ctl(link->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
 		die("epoll_ctl");
-}
-
-/* Reads where there is room; writes where the receiver had none. */
-static void watch_again(struct link *link, struct connection *c)
-{
-	uint32_t client = !c->up.ended && c->up.queued < QUEUED_MAX ? EPOLLIN : 0;
-	uint32_t server = !c->down.ended && c->down.queued < QUEUED_MAX ? EPOLLIN : 0;
-	if (c->up.blocked)
-		server |= EPOLLOUT;
-	if (c->down.blocked)
-		client |= EPOLLOUT;
-	watch(link, c->client, client, c, EPOLL_CTL_MOD);
-	watch(link, c->server, server, c, EPOLL_CTL_MOD);
-}
-
-static void direction_start(struct direction *d, int from, int to, int64_t not_before)
-{
-	*d = (struct direction){.from = from, .to = to, .not_before = not_before};
-	d->last = &d->first;
-}
-
-static void direction_finish(struct direction *d)
-{
-	for (struct piece *p = d->first, *next; p; p = next) {
-		next = p->next;
-		free(p);
-	}
 }
 
 static void connection_close(struct connection *c)
 {
-	direction_finish(&c->up);
-	direction_finish(&c->down);
-	(void)close(c->client);
-	(void)close(c->server);
+	for (struct piece *p = c->first, *next; p; p = next) {
+		next = p->next;
+		free(p);
+	}
+	const int fds[] = {c->client.fd, c->server.fd, c->pipe[0], c->pipe[1]};
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			(void)close(fds[i]);
 	c->used = false;
+}
+
+/* False when there is no server; the client is then answered as by a host without one. */
+static bool connection_open(struct link *link, struct connection *c, int client)
+{
+	int64_t now = now_ns();
+	int one = 1;
+	*c = (struct connection){.client = {.fd = client, .out = true},
+				 .server = {.out = true},
+				 .used = true,
+				 .not_before = now + link->terms.rtt,
+				 .pipe = {-1, -1}};
+	c->last = &c->first;
+	window_init(&c->window, link->terms.rtt, now);
+	c->server.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (c->server.fd < 0 ||
+	    connect(c->server.fd, (struct sockaddr *)&link->target, sizeof(link->target)) < 0 ||
+	    pipe2(c->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+		connection_close(c);
+		return false;
+	}
+	(void)fcntl(c->pipe[1], F_SETPIPE_SZ, PIPE_BYTES);
+	(void)setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(c->server.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	link->counters.connections++;
+	uint32_t all = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+	watch(link, client, all, &c->client);
+	watch(link, c->server.fd, all, &c->server);
+	return true;
 }
 
 static void connection_accept(struct link *link)
@@ -234,144 +172,228 @@ static void connection_accept(struct link *link)
 	int fd = accept4(link->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0)
 		return;
-	struct connection *c = link->connections;
-	while (c < link->connections + CONNECTIONS_MAX && c->used)
-		c++;
-	int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (c == link->connections + CONNECTIONS_MAX || server < 0 ||
-	    connect(server, (struct sockaddr *)&link->target, sizeof(link->target)) < 0) {
-		/* As a host that answers with a reset. */
-		if (server >= 0)
-			(void)close(server);
+	size_t i = 0;
+	while (i < CONNECTIONS_MAX && link->connections[i].used)
+		i++;
+	if (i == CONNECTIONS_MAX) {
 		(void)close(fd);
 		return;
 	}
-	int one = 1;
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	(void)setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	*c = (struct connection){.client = fd, .server = server, .used = true};
-	direction_start(&c->up, fd, server, now_ns() + link->rtt);
-	direction_start(&c->down, server, fd, 0);
-	link->counters.connections++;
-	watch(link, fd, EPOLLIN, c, EPOLL_CTL_ADD);
-	watch(link, server, EPOLLIN, c, EPOLL_CTL_ADD);
+	if (connection_open(link, &link->connections[i], fd) && i >= link->used)
+		link->used = i + 1;
 }
 
-/* When bytes that are sent now arrive. */
-static int64_t arrival(struct link *link, struct direction *d, int64_t *wire_free, size_t n)
+/* Takes what the client sends. False when the connection is broken. */
+static bool up_take(struct link *link, struct connection *c)
 {
-	int64_t at = now_ns();
-	if (at < d->not_before)
-		at = d->not_before;
-	if (link->rate > 0) {
-		if (at < *wire_free)
-			at = *wire_free;
-		at += (int64_t)((double)n * SECOND_NS / (double)link->rate);
-		*wire_free = at;
-	}
-	return at + link->rtt / 2;
-}
-
-/* False when the connection is broken. */
-static bool take(struct link *link, struct connection *c, struct direction *d)
-{
-	bool up = d == &c->up;
-	while (!d->ended && d->queued < QUEUED_MAX) {
-		struct piece *p = malloc(sizeof(*p) + PIECE_BYTES);
-		if (!p)
-			die("malloc");
-		ssize_t n = recv(d->from, p->bytes, PIECE_BYTES, MSG_DONTWAIT);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-			free(p);
+	static uint8_t buf[PIECE_BYTES];
+	while (c->client.in && !c->up_ended && c->queued < QUEUED_MAX) {
+		ssize_t n = recv(c->client.fd, buf, sizeof(buf), MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN) {
+			c->client.in = false;
 			return true;
 		}
-		if (n < 0) {
-			free(p);
+		if (n < 0)
 			return false;
-		}
-		d->ended = n == 0;
-		p->next = NULL;
-		p->len = (size_t)n;
-		p->sent = 0;
-		if (up)
-			count_requests(link, c, p->bytes, p->len);
-		p->due = arrival(link, d, up ? &link->byte_ns_up_free : &link->byte_ns_down_free,
-				 p->len);
-		d->queued += p->len;
-		*d->last = p;
-		d->last = &p->next;
+		struct piece *p = malloc(sizeof(*p) + (size_t)n);
+		if (!p)
+			die("malloc");
+		int64_t ready = now_ns();
+		if (ready < c->not_before)
+			ready = c->not_before;
+		*p = (struct piece){.len = (size_t)n,
+				    .due = wire_passed(&link->up, ready, (uint64_t)n) +
+					   link->terms.rtt};
+		wire_send(&link->up, ready, (uint64_t)n);
+		memcpy(p->bytes, buf, (size_t)n);
+		http_up(&c->exchange, &link->counters, buf, (size_t)n);
+		c->up_ended = n == 0;
+		c->queued += (size_t)n;
+		*c->last = p;
+		c->last = &p->next;
 	}
 	return true;
 }
 
-/* Hands over what is due. An empty piece is the end. False when the connection is broken. */
-static bool give(struct link *link, struct connection *c, struct direction *d, int64_t now)
+/* Hands over what is due. False when the connection is broken. */
+static bool up_give(struct link *link, struct connection *c, int64_t now)
 {
-	bool up = d == &c->up;
-	while (d->first && d->first->due <= now) {
-		struct piece *p = d->first;
+	while (c->first && c->first->due <= now && c->server.out) {
+		struct piece *p = c->first;
 		if (p->len == 0) {
-			(void)shutdown(d->to, SHUT_WR);
-			d->shut = true;
+			(void)shutdown(c->server.fd, SHUT_WR);
+			c->up_shut = true;
 		}
 		while (p->sent < p->len) {
-			ssize_t n = send(d->to, p->bytes + p->sent, p->len - p->sent,
+			ssize_t n = send(c->server.fd, p->bytes + p->sent, p->len - p->sent,
 					 MSG_DONTWAIT | MSG_NOSIGNAL);
 			if (n < 0 && errno == EINTR)
 				continue;
-			d->blocked = n < 0 && errno == EAGAIN;
+			c->server.out = n >= 0 || errno != EAGAIN;
 			if (n < 0)
-				return d->blocked;
-			if (!up)
-				count_answers(link, c, p->bytes + p->sent, (size_t)n);
-			*(up ? &link->counters.bytes_up : &link->counters.bytes_down) += (size_t)n;
+				return !c->server.out;
+			link->counters.bytes_up += (uint64_t)n;
 			p->sent += (size_t)n;
 		}
-		d->queued -= p->len;
-		d->first = p->next;
-		if (!d->first)
-			d->last = &d->first;
+		c->queued -= p->len;
+		c->first = p->next;
+		if (!c->first)
+			c->last = &c->first;
 		free(p);
 	}
 	return true;
 }
 
-static void connection_run(struct link *link, struct connection *c, int64_t now)
+/* From the pipe to the client. False when the connection is broken. */
+static bool down_give(struct link *link, struct connection *c)
 {
-	bool ok = take(link, c, &c->up) && take(link, c, &c->down) && give(link, c, &c->up, now) &&
-		  give(link, c, &c->down, now);
-	if (!ok || (c->up.shut && c->down.shut))
-		connection_close(c);
-	else
-		watch_again(link, c);
+	while (c->piped > 0 && c->client.out) {
+		ssize_t n = splice(c->pipe[0], NULL, c->client.fd, NULL, c->piped,
+				   SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+		if (n < 0 && errno == EINTR)
+			continue;
+		c->client.out = n >= 0 || errno != EAGAIN;
+		if (n < 0)
+			return !c->client.out;
+		link->counters.bytes_down += (uint64_t)n;
+		c->piped -= (size_t)n;
+	}
+	return true;
 }
 
-/* The next moment at which something arrives, now if it should have; INT64_MAX: none. */
-static int64_t next_due(const struct link *link, int64_t now)
+/* From the server to the pipe, which is empty: how many bytes, or -1. */
+static ssize_t down_take(struct link *link, struct connection *c, size_t n)
 {
-	int64_t at = INT64_MAX;
-	for (const struct connection *c = link->connections;
-	     c < link->connections + CONNECTIONS_MAX; c++) {
-		const struct direction *ways[] = {&c->up, &c->down};
-		for (size_t i = 0; c->used && i < 2; i++)
-			if (ways[i]->first && !ways[i]->blocked && ways[i]->first->due < at)
-				at = ways[i]->first->due;
+	static uint8_t buf[QUANTUM_MIN];
+	const struct http *http = &c->exchange.down;
+	ssize_t got;
+	if (http->body_left > 0 && !http->chunked) {
+		size_t part = http->body_left < n ? (size_t)http->body_left : n;
+		got = splice(c->server.fd, NULL, c->pipe[1], NULL, part,
+			     SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+		if (got > 0)
+			http_down_body(&c->exchange, &link->counters, (uint64_t)got);
+	} else {
+		got = recv(c->server.fd, buf, n < sizeof(buf) ? n : sizeof(buf), MSG_DONTWAIT);
+		if (got > 0)
+			http_down(&c->exchange, &link->counters, buf, (size_t)got);
+		if (got > 0 && write(c->pipe[1], buf, (size_t)got) != got)
+			die("pipe");
 	}
-	return at < now ? now : at;
+	if (got > 0)
+		c->piped = (size_t)got;
+	return got;
+}
+
+/* How much may be sent to the client by its window; 0: less than is worth it. */
+static size_t down_room(struct link *link, struct connection *c, size_t n, int64_t now)
+{
+	if (!link->terms.slow_start)
+		return n;
+	int64_t opened = window_opens(&c->window);
+	uint64_t room = window_room(&c->window, now);
+	if (room < n && room < SEGMENT_BYTES) {
+		c->narrow = true;
+		return 0;
+	}
+	if (c->narrow && opened > c->ready)
+		c->ready = opened;
+	c->narrow = false;
+	return room < n ? (size_t)room : n;
+}
+
+/*
+ * One quantum of the server's: 1 when it was handed over, 0 when not; then *due
+ * is lowered to when it will be, if that is known. -1: the connection is broken.
+ */
+static int down_run(struct link *link, struct connection *c, int64_t now, int64_t *due)
+{
+	int there = 0;
+	if (!down_give(link, c))
+		return -1;
+	if (c->piped > 0 || c->down_ended || (!c->server.in && !c->server.hung_up))
+		return 0;
+	if (ioctl(c->server.fd, FIONREAD, &there) < 0)
+		return -1;
+	if (there == 0) {
+		c->server.in = false;
+		c->down_ended = c->server.hung_up;
+		if (c->down_ended)
+			(void)shutdown(c->client.fd, SHUT_WR);
+		return 0;
+	}
+	size_t n = (size_t)there < link->quantum ? (size_t)there : link->quantum;
+	bool more = (size_t)there > n;
+	n = down_room(link, c, n, now);
+	int64_t at = n > 0 ? wire_passed(&link->down, c->ready, n) : window_opens(&c->window);
+	if (n == 0 || at > now) {
+		if (at < *due)
+			*due = at;
+		return 0;
+	}
+	ssize_t got = down_take(link, c, n);
+	if (got < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
+	at = wire_passed(&link->down, c->ready, (uint64_t)got);
+	wire_send(&link->down, c->ready, (uint64_t)got);
+	window_send(&c->window, at, (uint64_t)got, more);
+	return down_give(link, c) ? 1 : -1;
+}
+
+/* True when there may be more to do at once. */
+static bool connection_run(struct link *link, struct connection *c, int64_t now, int64_t *due)
+{
+	int r = up_take(link, c) && up_give(link, c, now) ? down_run(link, c, now, due) : -1;
+	if (r < 0 || (c->up_shut && c->down_ended)) {
+		connection_close(c);
+		return false;
+	}
+	if (c->first && c->server.out && c->first->due < *due)
+		*due = c->first->due;
+	return r > 0;
+}
+
+/* Everything that can be done now; when there is more to do: INT64_MAX, when something happens. */
+static int64_t run_connections(struct link *link)
+{
+	int64_t due = INT64_MAX;
+	bool more = true;
+	for (int pass = 0; more && pass < PASSES_MAX; pass++) {
+		int64_t now = now_ns();
+		due = INT64_MAX;
+		more = false;
+		for (size_t i = 0; i < link->used; i++)
+			if (link->connections[i].used &&
+			    connection_run(link, &link->connections[i], now, &due))
+				more = true;
+	}
+	return more ? 0 : due;
 }
 
 static void print_counters(const struct link *link)
 {
 	const struct counters *c = &link->counters;
-	(void)printf("{\"connections\": %llu, \"requests\": %llu, \"depth\": %llu, "
-		     "\"bytes_up\": %llu, \"bytes_down\": %llu}\n",
+	double cpu = (double)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - link->cpu) / MILLISECOND_NS;
+	(void)printf("{\"connections\": %llu, \"requests\": %llu, \"ranges\": %llu, "
+		     "\"depth\": %llu, \"bytes_up\": %llu, \"bytes_down\": %llu, "
+		     "\"idle_ms\": %.3f, \"cpu_ms\": %.3f}\n",
 		     (unsigned long long)c->connections, (unsigned long long)c->requests,
-		     (unsigned long long)c->depth, (unsigned long long)c->bytes_up,
-		     (unsigned long long)c->bytes_down);
+		     (unsigned long long)c->ranges, (unsigned long long)c->depth,
+		     (unsigned long long)c->bytes_up, (unsigned long long)c->bytes_down,
+		     (double)link->down.idle / MILLISECOND_NS, cpu);
 	(void)fflush(stdout);
 }
 
-/* Returns the signal that ends the link or its calibration, else 0. */
+static void clear_counters(struct link *link)
+{
+	link->counters = (struct counters){0};
+	link->down.idle = link->down.since = 0;
+	link->cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+/* The signal that ends run(), or 0. */
 static int take_signal(struct link *link)
 {
 	struct signalfd_siginfo info;
@@ -382,12 +404,28 @@ static int take_signal(struct link *link)
 		print_counters(link);
 		return 0;
 	case SIGUSR2:
-		link->counters = (struct counters){0};
-		link->depth_done = 0;
+		clear_counters(link);
 		return 0;
 	default:
 		return (int)info.ssi_signo;
 	}
+}
+
+static struct connection *connection_of(struct link *link, const void *end)
+{
+	uintptr_t at = (uintptr_t)end - (uintptr_t)link->connections;
+	return &link->connections[at / sizeof(struct connection)];
+}
+
+static void take_edge(struct link *link, struct end *end, uint32_t events, int64_t now)
+{
+	struct connection *c = connection_of(link, end);
+	/* Since its last bytes were taken there were none. */
+	if (end == &c->server && !end->in && (events & EPOLLIN))
+		c->ready = now;
+	end->in |= (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+	end->out |= (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0;
+	end->hung_up |= (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
 }
 
 /* Forwards until a signal ends it, and returns that. */
@@ -395,97 +433,77 @@ static int run(struct link *link)
 {
 	for (;;) {
 		struct epoll_event events[EVENTS_MAX];
-		int64_t now = now_ns(), due = next_due(link, now);
-		struct timespec wait = {.tv_sec = (due - now) / SECOND_NS,
-					.tv_nsec = (due - now) % SECOND_NS};
+		int64_t due = run_connections(link), now = now_ns();
+		int64_t left = due > now ? due - now : 0;
+		struct timespec wait = {.tv_sec = left / SECOND_NS, .tv_nsec = left % SECOND_NS};
 		int n = epoll_pwait2(link->epoll, events, EVENTS_MAX,
 				     due == INT64_MAX ? NULL : &wait, NULL);
 		if (n < 0 && errno != EINTR)
 			die("epoll_wait");
-		for (int i = 0; i < n; i++) {
-			if (events[i].data.ptr == &link->listener)
-				connection_accept(link);
-			if (events[i].data.ptr != &link->signals)
-				continue;
-			int signal = take_signal(link);
-			if (signal)
-				return signal;
-		}
 		now = now_ns();
-		for (struct connection *c = link->connections;
-		     c < link->connections + CONNECTIONS_MAX; c++)
-			if (c->used)
-				connection_run(link, c, now);
+		for (int i = 0; i < n; i++) {
+			void *what = events[i].data.ptr;
+			if (what == &link->listener)
+				connection_accept(link);
+			else if (what != &link->signals)
+				take_edge(link, what, events[i].events, now);
+			else {
+				int signal = take_signal(link);
+				if (signal)
+					return signal;
+			}
+		}
 	}
 }
 
-static int listen_on(uint16_t port, struct sockaddr_in *ret)
-{
-	struct sockaddr_in at = {.sin_family = AF_INET,
-				 .sin_port = htons(port),
-				 .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
-	socklen_t len = sizeof(at);
-	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, BACKLOG) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&at, &len) < 0)
-		die("listen");
-	*ret = at;
-	return fd;
-}
-
-static int compare_ns(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-	return (x > y) - (x < y);
-}
-
-/* In a process of its own: sends a byte there and back, and writes the median time to `out`. */
-static void calibrate_child(const struct sockaddr_in *link, int echo, int out)
-{
-	int64_t took[CALIBRATIONS], start = 0;
-	char byte = 0;
-	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (client < 0 || connect(client, (const struct sockaddr *)link, sizeof(*link)) < 0)
-		die("calibrate");
-	int server = accept4(echo, NULL, NULL, SOCK_CLOEXEC);
-	/* The first is not counted: it waits for the handshake too. */
-	for (int i = -1; i < CALIBRATIONS; i++) {
-		start = now_ns();
-		if (send(client, &byte, 1, 0) != 1 || recv(server, &byte, 1, 0) != 1 ||
-		    send(server, &byte, 1, 0) != 1 || recv(client, &byte, 1, 0) != 1)
-			die("calibrate");
-		if (i >= 0)
-			took[i] = now_ns() - start;
-	}
-	qsort(took, CALIBRATIONS, sizeof(took[0]), compare_ns);
-	if (write(out, &took[CALIBRATIONS / 2], sizeof(took[0])) != sizeof(took[0]))
-		die("calibrate");
-	_exit(0);
-}
-
-static int64_t calibrate(struct link *link, const struct sockaddr_in *listening)
+/* Ends the process unless the link is what it should be. */
+static struct link_measured calibrate(struct link *link, const struct sockaddr_in *listening)
 {
 	struct sockaddr_in target = link->target;
-	int64_t took = 0;
-	int out[2], echo = listen_on(0, &link->target);
-	if (pipe(out) < 0)
+	struct link_measured m;
+	int out[2], echo = check_listen(0, &link->target);
+	if (pipe2(out, O_CLOEXEC) < 0)
 		die("pipe");
 	pid_t child = fork();
 	if (child < 0)
 		die("fork");
 	if (child == 0)
-		calibrate_child(listening, echo, out[1]);
+		check_child(listening, echo, &link->terms, out[1]);
 	(void)close(out[1]);
-	if (run(link) != SIGCHLD)
+	if (run(link) != SIGCHLD) {
+		(void)kill(child, SIGKILL);
 		exit(1);
-	if (read(out[0], &took, sizeof(took)) != sizeof(took))
-		die("calibrate");
+	}
 	(void)waitpid(child, NULL, 0);
+	if (read(out[0], &m, sizeof(m)) != sizeof(m))
+		die("calibrate");
 	(void)close(out[0]);
 	(void)close(echo);
 	link->target = target;
-	return took;
+	for (size_t i = 0; i < link->used; i++)
+		if (link->connections[i].used)
+			connection_close(&link->connections[i]);
+	link->used = 0;
+	link->up = (struct wire){.rate = link->terms.rate};
+	link->down = link->up;
+	clear_counters(link);
+	return m;
+}
+
+static void print_first(const struct link *link, const struct sockaddr_in *at,
+			const struct link_measured *m)
+{
+	(void)printf("{\"port\": %u, \"rtt_ms\": %.3f", ntohs(at->sin_port),
+		     (double)m->rtt / MILLISECOND_NS);
+	if (link->terms.rate)
+		(void)printf(", \"rate\": %llu", (unsigned long long)m->rate);
+	if (link->terms.slow_start)
+		(void)printf(", \"slow_start_rounds\": %u, \"slow_start_ms\": %.3f, "
+			     "\"slow_start_due_ms\": %.3f",
+			     m->rounds, (double)m->slow / MILLISECOND_NS,
+			     (double)m->slow_due / MILLISECOND_NS);
+	(void)printf("}\n");
+	(void)fflush(stdout);
 }
 
 static uint64_t number(const char *text, uint64_t max)
@@ -501,14 +519,41 @@ static uint64_t number(const char *text, uint64_t max)
 	return n;
 }
 
+static void open_link(struct link *link, uint16_t port, uint16_t to, struct sockaddr_in *ret_at)
+{
+	sigset_t mask;
+	(void)sigemptyset(&mask);
+	for (size_t i = 0; i < 5; i++)
+		(void)sigaddset(&mask, (int[]){SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGCHLD}[i]);
+	(void)sigprocmask(SIG_BLOCK, &mask, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)prctl(PR_SET_TIMERSLACK, 1);
+	link->listener = check_listen(port, ret_at);
+	link->signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	link->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (link->signals < 0 || link->epoll < 0)
+		die("start");
+	watch(link, link->listener, EPOLLIN, &link->listener);
+	watch(link, link->signals, EPOLLIN, &link->signals);
+	link->target = (struct sockaddr_in){.sin_family = AF_INET,
+					    .sin_port = htons(to),
+					    .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+	link->up = (struct wire){.rate = link->terms.rate};
+	link->down = link->up;
+	link->quantum = QUANTUM_MAX;
+	if (link->terms.rate && link->terms.rate / QUANTA_A_SECOND < QUANTUM_MAX)
+		link->quantum = (size_t)(link->terms.rate / QUANTA_A_SECOND);
+	if (link->quantum < QUANTUM_MIN)
+		link->quantum = QUANTUM_MIN;
+}
+
 int main(int argc, char **argv)
 {
 	static struct link link;
-	static const struct option options[] = {{"listen", required_argument, NULL, 'l'},
-						{"to", required_argument, NULL, 't'},
-						{"rtt-ms", required_argument, NULL, 'r'},
-						{"rate", required_argument, NULL, 'b'},
-						{0}};
+	static const struct option options[] = {
+		{"listen", required_argument, NULL, 'l'}, {"to", required_argument, NULL, 't'},
+		{"rtt-ms", required_argument, NULL, 'r'}, {"rate", required_argument, NULL, 'b'},
+		{"slow-start", no_argument, NULL, 's'},	  {0}};
 	uint16_t port = 0, to = 0;
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (o == 'l')
@@ -516,39 +561,27 @@ int main(int argc, char **argv)
 		else if (o == 't')
 			to = (uint16_t)number(optarg, UINT16_MAX);
 		else if (o == 'r')
-			link.rtt = (int64_t)number(optarg, RTT_MS_MAX) * MILLISECOND_NS;
+			link.terms.rtt = (int64_t)number(optarg, RTT_MS_MAX) * MILLISECOND_NS;
 		else if (o == 'b')
-			link.rate = number(optarg, INT64_MAX);
+			link.terms.rate = number(optarg, INT64_MAX);
+		else if (o == 's')
+			link.terms.slow_start = true;
 		else
 			return 2;
 	}
 	if (to == 0 || optind != argc) {
-		(void)fprintf(stderr,
-			      "link --to PORT [--listen PORT] [--rtt-ms N] [--rate BYTES]\n");
+		(void)fprintf(stderr, "link --to PORT [--listen PORT] [--rtt-ms N] [--rate BYTES] "
+				      "[--slow-start]\n");
 		return 2;
 	}
-	sigset_t mask;
-	(void)sigemptyset(&mask);
-	for (size_t i = 0; i < 5; i++)
-		(void)sigaddset(&mask, (int[]){SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGCHLD}[i]);
-	(void)sigprocmask(SIG_BLOCK, &mask, NULL);
 	struct sockaddr_in at;
-	link.listener = listen_on(port, &at);
-	link.signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-	link.epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (link.signals < 0 || link.epoll < 0)
-		die("start");
-	watch(&link, link.listener, EPOLLIN, &link.listener, EPOLL_CTL_ADD);
-	watch(&link, link.signals, EPOLLIN, &link.signals, EPOLL_CTL_ADD);
-	link.target = (struct sockaddr_in){.sin_family = AF_INET,
-					   .sin_port = htons(to),
-					   .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
-	int64_t rtt = calibrate(&link, &at);
-	link.counters = (struct counters){0};
-	link.depth_done = 0;
-	(void)printf("{\"port\": %u, \"rtt_ms\": %.3f}\n", ntohs(at.sin_port),
-		     (double)rtt / MILLISECOND_NS);
-	(void)fflush(stdout);
+	open_link(&link, port, to, &at);
+	struct link_measured m = calibrate(&link, &at);
+	print_first(&link, &at, &m);
+	if (!check_holds(&link.terms, &m)) {
+		(void)fprintf(stderr, "link: it is off by more than %d %%\n", CHECK_PERCENT);
+		return STATUS_OFF;
+	}
 	(void)run(&link);
 	print_counters(&link);
 	return 0;

@@ -11,6 +11,7 @@ from pathlib import Path
 from system.lib import run
 from system.lib.registry import Registry
 
+HOLDS_SECONDS = 0.05
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 NGINX = """
 daemon off;
@@ -73,7 +74,8 @@ class Files(Registry):
         own = self.place / "data/docker/registry/v2/repositories" / image.name
         for layer in image.layers:
             target = self._blob(layer["digest"])
-            os.rename(layer["path"], target)
+            if Path(layer["path"]) != target:
+                os.rename(layer["path"], target)
             layer["path"] = str(target)
         for data in (image.config, image.manifest):
             self._blob("sha256:" + hashlib.sha256(data).hexdigest()).write_bytes(data)
@@ -112,24 +114,48 @@ class Nginx(run.Daemon):
                          Path(place, "nginx.log"))
 
 
-class Link:
-    """tests/bench/link in front of a port."""
+def prompt(process):
+    """A process and its children are not kept waiting for a processor, as those elsewhere are."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for pid in (process.pid, *map(int, children)):
+        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
 
-    def __init__(self, program, port, rtt_ms):
-        self.process = subprocess.Popen([program, "--to", str(port), "--rtt-ms", str(rtt_ms)],
-                                        stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+
+class Link:
+    """tests/bench/link in front of a port. It measures itself before it is used."""
+
+    def __init__(self, program, port, rtt_ms, rate=0, slow_start=False, ahead=False):
+        command = [program, "--to", str(port), "--rtt-ms", str(rtt_ms)]
+        command += ["--rate", str(rate)] if rate else []
+        command += ["--slow-start"] if slow_start else []
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, text=True)
+        if ahead:
+            prompt(self.process)
         line = self.process.stdout.readline()
         if not line:
-            raise AssertionError("the link does not start")
-        first = json.loads(line)
-        self.port, self.rtt_ms = first["port"], first["rtt_ms"]
+            raise AssertionError(f"the link does not start: {self.process.stderr.read()}")
+        self.measured = json.loads(line)
+        self.port, self.rtt_ms = self.measured["port"], self.measured["rtt_ms"]
+
+    def holds(self):
+        """Whether it is what it should be: it says so by going on."""
+        try:
+            self.process.wait(HOLDS_SECONDS)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
     def clear(self):
         self.process.send_signal(signal.SIGUSR2)
 
+    def next_counters(self):
+        """Those that somebody has asked for by a signal."""
+        return json.loads(self.process.stdout.readline())
+
     def counters(self):
         self.process.send_signal(signal.SIGUSR1)
-        return json.loads(self.process.stdout.readline())
+        return self.next_counters()
 
     def stop(self):
         self.process.terminate()
