@@ -17,6 +17,7 @@ FILES_A_DIRECTORY = 64
 MTIME = 1_700_000_000
 # Out of a hundred files: how many of up to so many bytes.
 SIZES = ((40, 2 << 10), (30, 16 << 10), (20, 96 << 10), (8, 768 << 10), (2, 6 * MIB))
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -93,8 +94,16 @@ class LayerWriter:
         self.files.append((name, self.offset, len(data)))
         self._add(data + bytes(-len(data) % TAR_BLOCK))
 
+    def write(self, data):
+        """For tarfile, which writes the end of the archive too."""
+        self._add(data)
+        return len(data)
+
     def finish(self):
         self._add(bytes(2 * TAR_BLOCK))
+        return self.end()
+
+    def end(self):
         self._out(self.gzip.flush())
         self.file.close()
         return {"path": str(self.path), "size": self.size, "bytes": self.offset,
@@ -121,9 +130,10 @@ def _layer(path, seed, want, level, small):
 class Image:
     """Layers in files of a directory, and the config and manifest that name them."""
 
-    def __init__(self, name, layers):
+    def __init__(self, name, layers, command=("/bin/sh",)):
         self.name, self.layers = name, layers
-        config = {"architecture": "amd64", "os": "linux", "config": {"Cmd": ["/bin/sh"]},
+        config = {"architecture": "amd64", "os": "linux",
+                  "config": {"Cmd": list(command), "Env": [f"PATH={PATH}"]},
                   "rootfs": {"type": "layers", "diff_ids": [x["diff_id"] for x in layers]}}
         self.config = json.dumps(config).encode()
         self.manifest = json.dumps({
