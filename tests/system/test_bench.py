@@ -305,9 +305,10 @@ def test_rows_and_plots_of_samples(tmp_path):
     rows = [(r["name"].strip(), round(r["value"], 3), r["reached"]) for r in report.rows]
     assert ("gpu, 1g-1ms, sluice-fuse: ready / T_oracle", 1.9, True) in rows
     assert ("gpu, 1g-1ms, sluice-fuse+profile: ready / T_oracle", 1.12, False) in rows
-    assert ("bytes fetched / needed", 1.5, True) in rows
-    assert ("bytes fetched / needed", 1.5, False) in rows
-    assert ("pull-umoci / this", round(1950 / 112, 3), True) in rows
+    assert ("gpu, 1g-1ms, sluice-fuse: bytes fetched / needed", 1.5, True) in rows
+    assert ("gpu, 1g-1ms, sluice-fuse+profile: bytes fetched / needed", 1.5, False) in rows
+    assert ("gpu, 1g-1ms, sluice-fuse+profile: pull-umoci / this", round(1950 / 112, 3),
+            True) in rows
     assert ("gpu, warm-fuse: second start / unpacked", 1.08, True) in rows
     plots.write(samples, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"{n}.svg" for n in plots.PLOTS)

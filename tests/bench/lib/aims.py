@@ -61,22 +61,22 @@ def _cold(report, s, place, name):
                         + (f"; local {local:.0f}, ratio to the greater {ready / floor:.2f}"
                            if local else ""))
         needed = mid("needed", "oracle")
-        report.row("  bytes fetched / needed", mid("bytes_down") / needed,
+        report.row(f"{where}: bytes fetched / needed", mid("bytes_down") / needed,
                    at_most=BYTES_WITH if profile else BYTES_WITHOUT,
                    more=f"{mid('bytes_down') / 1e6:.1f} MB of {needed / 1e6:.1f}, "
                         f"{mid('requests'):.0f} requests")
-        report.row("  CPU / the oracle's", mid("cpu") / mid("cpu", "oracle"), at_most=CPU_TIMES,
+        report.row(f"{where}: CPU / the oracle's", mid("cpu") / mid("cpu", "oracle"), at_most=CPU_TIMES,
                    more=f"{mid('cpu'):.0f} ms against {mid('cpu', 'oracle'):.0f}" +
                         (f"; without the program's own {mid('cpu', 'local'):.0f}: "
                          f"{(mid('cpu') - mid('cpu', 'local')) / mid('cpu', 'oracle'):.2f}"
                          if local else ""))
-    report.row("  depth of requests", mid("depth"), at_most=DEPTH_WITH if profile else None)
+    report.row(f"{where}: depth of requests", mid("depth"), at_most=DEPTH_WITH if profile else None)
     if local:
-        report.row("  first exec beyond a local crun run", mid("exec") - mid("exec", "local"),
+        report.row(f"{where}: first exec beyond a local crun run", mid("exec") - mid("exec", "local"),
                    " ms", at_most=FIRST_EXEC_MS if link == FIRST_LINK else None,
                    more=f"{mid('exec'):.0f} ms against {mid('exec', 'local'):.0f}")
     for pull in [x for x in s.names(image, link) if x.startswith("pull-")]:
-        report.row(f"  {pull} / this", mid("ready", pull) / ready,
+        report.row(f"{where}: {pull} / this", mid("ready", pull) / ready,
                    at_least=PULL_TIMES if image.startswith(PULLED) else None,
                    more=f"{mid('ready', pull) / 1000:.1f} s")
 

@@ -12,6 +12,7 @@ from . import serve
 
 COMMAND_SECONDS_MAX = 3600
 BUDGET = "60G"
+PROFILED = "-profiled"  # what the name has in addition of an image that has a profile
 READ_AHEAD = "/sys/class/bdi/{}:{}/read_ahead_kb"
 
 
@@ -33,7 +34,7 @@ class Library:
         self.place, self.build, self.program = place, build, program
         self.environment = environment
         self.files = serve.Files(place / "registry")
-        for name in ("images", "stores", "unpacked", "plans", "made"):
+        for name in ("images", "stores", "unpacked", "plans", "made", "profiles"):
             (place / name).mkdir(exist_ok=True)
         self.started = False
         self.mounted = []
@@ -98,6 +99,18 @@ class Library:
                   for layer, old in zip(document["layers"], image.layers)]
         self._index(Kept({"name": name, "digest": digest, "manifest": manifest.decode(),
                           "config": config, "layers": layers}))
+
+    def add_profile(self, name):
+        """The image with the profile of a start beside it, under its name and PROFILED."""
+        done = self.place / "profiles" / name
+        if done.exists():
+            return
+        self._writable()
+        reference = f"{self.files.host}/{name}"
+        self.sluice("profile", "record", reference, store=self.store(name))
+        self.sluice("profile", "push", reference, store=self.store(name))
+        self.files.publish(self.get(name), name + PROFILED)
+        done.touch()
 
     # What is made of an image that is there.
 

@@ -88,9 +88,9 @@ class Files(Registry):
         self._link(tag / "current", image.digest)
         self._link(tag / "index/sha256" / image.digest[7:], image.digest)
 
-    def publish(self, image):
+    def publish(self, image, name=None):
         """Lays out for nginx what docker-registry now has of the image, index and all."""
-        static = self.place / "static" / image.name
+        static = self.place / "static" / (name or image.name)
         shutil.rmtree(static, ignore_errors=True)
         (static / "referrers").mkdir(parents=True)
         (static / "latest.manifest").write_bytes(image.manifest)
