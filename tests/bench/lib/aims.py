@@ -57,7 +57,8 @@ def _cold(report, s, place, name):
         floor = max(bound, local or 0)
         report.row(f"{where}: ready / T_oracle", ready / bound,
                    at_most=(READY_WITH if profile else READY_WITHOUT).get(link),
-                   more=f"{ready:.0f} ms against {bound:.0f}, p99 {s.p99(*place, name, 'ready'):.0f}"
+                   more=f"{ready:.0f} ms against {bound:.0f}, "
+                        f"p99 {s.p99(*place, name, 'ready'):.0f}"
                         + (f"; local {local:.0f}, ratio to the greater {ready / floor:.2f}"
                            if local else ""))
         needed = mid("needed", "oracle")
@@ -65,15 +66,17 @@ def _cold(report, s, place, name):
                    at_most=BYTES_WITH if profile else BYTES_WITHOUT,
                    more=f"{mid('bytes_down') / 1e6:.1f} MB of {needed / 1e6:.1f}, "
                         f"{mid('requests'):.0f} requests")
-        report.row(f"{where}: CPU / the oracle's", mid("cpu") / mid("cpu", "oracle"), at_most=CPU_TIMES,
+        report.row(f"{where}: CPU / the oracle's", mid("cpu") / mid("cpu", "oracle"),
+                   at_most=CPU_TIMES,
                    more=f"{mid('cpu'):.0f} ms against {mid('cpu', 'oracle'):.0f}" +
                         (f"; without the program's own {mid('cpu', 'local'):.0f}: "
                          f"{(mid('cpu') - mid('cpu', 'local')) / mid('cpu', 'oracle'):.2f}"
                          if local else ""))
     report.row(f"{where}: depth of requests", mid("depth"), at_most=DEPTH_WITH if profile else None)
     if local:
-        report.row(f"{where}: first exec beyond a local crun run", mid("exec") - mid("exec", "local"),
-                   " ms", at_most=FIRST_EXEC_MS if link == FIRST_LINK else None,
+        report.row(f"{where}: first exec beyond a local crun run",
+                   mid("exec") - mid("exec", "local"), " ms",
+                   at_most=FIRST_EXEC_MS if link == FIRST_LINK else None,
                    more=f"{mid('exec'):.0f} ms against {mid('exec', 'local'):.0f}")
     for pull in [x for x in s.names(image, link) if x.startswith("pull-")]:
         report.row(f"{where}: {pull} / this", mid("ready", pull) / ready,

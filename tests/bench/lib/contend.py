@@ -50,8 +50,9 @@ class Group:
 
     def within(self, command):
         """The command, run in it."""
-        return ["sh", "-ec", 'n=$1; shift; while [ $n -gt 0 ]; do echo 0 >"$1"; shift; n=$((n - 1)); '
-                'done; exec "$@"', "sh", len(self.joins), *self.joins, *command]
+        return ["sh", "-ec", 'n=$1; shift; while [ $n -gt 0 ]; do '
+                'echo 0 >"$1"; shift; n=$((n - 1)); done; exec "$@"',
+                "sh", len(self.joins), *self.joins, *command]
 
     def __exit__(self, *_):
         top = Path("/sys/fs/cgroup")

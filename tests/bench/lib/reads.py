@@ -68,7 +68,8 @@ def tree(bench, image, kinds):
                          more=f"{middle[kind]['find']:.0f} ms against {middle['ext4']['find']:.0f}")
         bench.report.row(f"{image}, --fs={kind}: warm open+read+close / ext4",
                          middle[kind]["open"] / middle["ext4"]["open"], at_most=aims[1],
-                         more=f"{middle[kind]['open']:.2f} µs against {middle['ext4']['open']:.2f}")
+                         more=f"{middle[kind]['open']:.2f} µs against "
+                              f"{middle['ext4']['open']:.2f}")
 
 
 def _demands(bench, image, link, seed, options):
