@@ -347,13 +347,6 @@ static int unmount_root(const struct container *container, struct err *err)
 	return r == -EINVAL || r == -ENOENT ? 0 : r;
 }
 
-void containers_unmount_root(const struct container *container)
-{
-	struct err err = {0};
-	if (unmount_root(container, &err) < 0)
-		log_debug("%s", err_text(&err));
-}
-
 /* What `run` left there when it was killed in between. */
 static int unmount_lower(const struct container *container, struct err *err)
 {
@@ -372,6 +365,19 @@ static int unmount(struct ctx *ctx, const struct container *container, struct er
 	if (r == 0)
 		r = unmount_lower(container, err);
 	return r < 0 ? r : run_local_unmounted(ctx, container_id(container), err);
+}
+
+void containers_unmount_early(struct ctx *ctx, const struct container *container, bool remove)
+{
+	static const char *const changes[] = {"upper", "work"};
+	struct err err = {0};
+	int r = unmount(ctx, container, &err);
+	for (size_t i = 0; r == 0 && remove && i < ARRAY_LEN(changes); i++) {
+		r = tree_remove(container_dirfd(container), changes[i], &err);
+		r = r == -ENOENT ? 0 : r;
+	}
+	if (r < 0)
+		log_debug("%s", err_text(&err));
 }
 
 int containers_unmount(struct ctx *ctx, const struct container *container, struct err *err)

@@ -77,8 +77,11 @@ int containers_driver(struct ctx *ctx, const char *runtime, struct driver_conn *
  */
 int containers_unmount(struct ctx *ctx, const struct container *container, struct err *err);
 
-/* The first part of that: only what is mounted at its rootfs. What fails is tried again then. */
-void containers_unmount_root(const struct container *container);
+/*
+ * The first part of that: what is mounted at its rootfs, with the pin; and of one that is to be
+ * removed, what it changed there. What fails is tried again by the rest.
+ */
+void containers_unmount_early(struct ctx *ctx, const struct container *container, bool remove);
 
 /*
  * Has the monitor stop the container (its stop signal, SIGKILL after so many

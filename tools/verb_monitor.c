@@ -36,7 +36,7 @@ static bool monitor_removes(const struct monitor_verb *m)
 static void monitor_ended(void *data)
 {
 	const struct monitor_verb *m = data;
-	containers_unmount_root(m->container);
+	containers_unmount_early(m->ctx, m->container, m->record->remove);
 }
 
 static int monitor_clean(void *data, int exit_code, struct err *err)
