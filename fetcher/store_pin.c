@@ -5,9 +5,11 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/num.h"
 #include "fetcher/store_layer_priv.h"
@@ -17,6 +19,8 @@ enum {
 	PIN_TRIES = 8, /* to make the file, while others remove what they take for dead */
 	PIN_LINE_MAX = DIGEST_STR_MAX + 64,
 	PIN_MOUNT_NAME_MAX = 64, /* "erofs-4294967296" */
+	PIN_TURN_MS = 50,	 /* to wait for others of the store to make their mounts */
+	PIN_TURN_STEP_MS = 1,
 };
 
 struct pin_mounts {
@@ -47,8 +51,11 @@ void store_pin_close(struct store_pin *pin)
 {
 	if (!pin)
 		return;
-	if (pin->fd >= 0 && !pin->mounted)
-		(void)unlinkat(pin->dir, pin->id, 0);
+	/* Whoever looked meanwhile may have named it so. */
+	char shared[STORE_PIN_ID_MAX + sizeof(PIN_SHARED)];
+	(void)snprintf(shared, sizeof(shared), "%s" PIN_SHARED, pin->id);
+	if (pin->fd >= 0 && !pin->mounted && unlinkat(pin->dir, pin->id, 0) < 0)
+		(void)unlinkat(pin->dir, shared, 0);
 	close_all(pin->data, pin->n);
 	close_all(pin->use, pin->n);
 	cleanup_close(&pin->image_lock);
@@ -73,6 +80,18 @@ static int mounts_add(void *data, const char *name)
 		return -E2BIG;
 	(void)snprintf(mounts->names[mounts->n++], PIN_MOUNT_NAME_MAX, "%s", name);
 	return 0;
+}
+
+/*
+ * One makes its mount at a time, so that it can be told which one it is. When that takes too long,
+ * or others make theirs beside the store, it may be one of several.
+ */
+static void mounts_turn(const struct store_pin *pin)
+{
+	deadline_t deadline = deadline_in_ms(PIN_TURN_MS);
+	while (flock(pin->dir, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK &&
+	       !deadline_passed(deadline))
+		clock_sleep_ms(PIN_TURN_STEP_MS, deadline);
 }
 
 static int mounts_look(struct pin_mounts *mounts, struct err *err)
@@ -254,7 +273,10 @@ static int pin_take(struct store_pin *pin, const struct digest *image, const str
 		r = pin_create(pin, err);
 	if (r == 0)
 		r = pin_write(pin, image, layers, err);
-	return r < 0 ? r : mounts_look(&pin->before, err);
+	if (r < 0)
+		return r;
+	mounts_turn(pin);
+	return mounts_look(&pin->before, err);
 }
 
 int store_pin_take(struct store *store, const char *id, const struct digest *image,
@@ -305,11 +327,21 @@ static int fresh_add(void *data, const char *name)
 	return r < 0 ? r : buf_puts(&fresh->text, name);
 }
 
+/* One that has to wait for the end of others is known by its name to whoever ends one. */
+static int pin_share(int dir, const char *id, struct err *err)
+{
+	char shared[STORE_PIN_ID_MAX + sizeof(PIN_SHARED)];
+	(void)snprintf(shared, sizeof(shared), "%s" PIN_SHARED, id);
+	return renameat(dir, id, dir, shared) < 0 && errno != ENOENT ?
+		       err_set(err, -errno, "note the mount of a pinned image") : 0;
+}
+
 int store_pin_mounted(struct store_pin *pin, struct err *err)
 {
 	struct fresh fresh = {.before = &pin->before, .text = buf_make(64 << 10)};
 	AUTO_FINISH(buf) struct buf line = buf_make(64 << 10);
 	int r = pin_mounts_each(fresh_add, &fresh);
+	(void)flock(pin->dir, LOCK_UN);
 	if (r == 0)
 		r = text_add(&line, "mount", buf_str(&fresh.text));
 	buf_finish(&fresh.text);
@@ -323,11 +355,31 @@ int store_pin_mounted(struct store_pin *pin, struct err *err)
 	if (r < 0)
 		return err_set(err, r, "note the mount of a pinned image");
 	pin->mounted = true;
-	return 0;
+	return fresh.n > 1 ? pin_share(pin->dir, pin->id, err) : 0;
+}
+
+struct release {
+	struct store *store;
+	const char *id;
+	bool own; /* the one that is released is still there */
+};
+
+static int release_shared(void *data, int dirfd, const char *name, struct err *err)
+{
+	struct release *release = data;
+	size_t n = strlen(name), suffix = strlen(PIN_SHARED);
+	if (n <= suffix || strcmp(name + n - suffix, PIN_SHARED) != 0)
+		return 0;
+	int r = pin_look(release->store, dirfd, name, err);
+	if (r == -EBUSY && strlen(release->id) == n - suffix &&
+	    strncmp(name, release->id, n - suffix) == 0)
+		release->own = true;
+	return r == -EBUSY ? 0 : r;
 }
 
 int store_pin_release(struct store *store, const char *id, struct err *err)
 {
+	struct release shared = {.store = store, .id = id};
 	AUTO_CLOSE int dir = -1;
 	struct err why = {0};
 	if (!id_is_good(id))
@@ -335,5 +387,18 @@ int store_pin_release(struct store *store, const char *id, struct err *err)
 	int r = pins_open(store, false, &dir, &why);
 	if (r < 0)
 		return r == -ENOENT ? 0 : err_copy(err, &why);
-	return pin_look(store, dir, id, err);
+	/* Those that this mount kept, among them perhaps its own. */
+	r = store_each(dir, release_shared, &shared, &why);
+	if (r == 0)
+		r = pin_look(store, dir, id, &why);
+	/* A container that starts just now has a copy of every mount for a moment. */
+	if (r == -EBUSY) {
+		shared.own = true;
+		r = pin_share(dir, id, &why);
+	}
+	if (r < 0)
+		return err_copy(err, &why);
+	return shared.own ? err_say(err, -EBUSY,
+				    "the mount of the pin %s is still there, or one that was made with it", id) :
+			    0;
 }

@@ -41,7 +41,8 @@ int store_pin_data(const struct store_pin *pin, size_t i);
 
 /*
  * Notes which mount it is, which has to be there by now, attached or not. From then on the pin lasts
- * as long as the mount. -EOPNOTSUPP: the kernel does not show its mounts, so its end could not be
+ * as long as the mount, or as one that was made in the same moment where that cannot be told apart.
+ * -EOPNOTSUPP: the kernel does not show its mounts, so its end could not be
  * known: it has to be given up.
  */
 int store_pin_mounted(struct store_pin *pin, struct err *err);

@@ -12,6 +12,9 @@ struct pinned_layer {
 	uint64_t bytes; /* on disk */
 };
 
+/* Behind the id in the name of a pin that may be of any of several mounts. */
+#define PIN_SHARED ".shared"
+
 /* What all pins that count name, each layer and image once. */
 struct pinned {
 	struct pinned_layer *layers; /* owned */

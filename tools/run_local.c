@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/mount.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "fetcher/store_pin.h"
@@ -11,6 +12,9 @@
 #include "fs/mount.h"
 #include "fs/overlay.h"
 #include "tools/containers.h"
+
+/* For copies of the mount in namespaces that are being made; then it is left to whoever comes next. */
+enum { RELEASE_TRIES = 10, RELEASE_STEP_MS = 1 };
 
 /* The kernel opens the files of the store that are pinned, by our descriptors of them. */
 static int local_open(struct ctx *ctx, const struct run_image *image, const struct store_pin *pin,
@@ -99,6 +103,10 @@ int run_local_unmounted(struct ctx *ctx, const char *id, struct err *err)
 	if (r < 0)
 		return r;
 	r = store_pin_release(store, id, &why);
+	for (int i = 0; i < RELEASE_TRIES && r == -EBUSY; i++) {
+		clock_sleep_ms(RELEASE_STEP_MS, 0);
+		r = store_pin_release(store, id, &why);
+	}
 	if (r != -EBUSY)
 		return r < 0 ? err_copy(err, &why) : 0;
 	log_debug("%s", err_text(&why));

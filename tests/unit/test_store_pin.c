@@ -78,6 +78,15 @@ static void pin_put(struct store *store, const char *boot, const char *rest)
 	(void)close(dir);
 }
 
+static void share(struct store *store, const char *from, const char *to)
+{
+	struct err err = {0};
+	int dir = -1;
+	assert_ok(pins_open(store, true, &dir, &err), &err);
+	assert_int_equal(renameat(dir, from, dir, to), 0);
+	(void)close(dir);
+}
+
 static uint64_t evict(struct store *store)
 {
 	struct err err = {0};
@@ -262,9 +271,39 @@ static void test_mounted(void **state)
 	pin_put(store, store->boot, "end\nmount none-such features\n");
 	check_kept(store);
 	assert_err(store_pin_release(store, ID, &err), -EBUSY, &err, "is still there");
+	share(store, ID PIN_SHARED, ID);
 	pin_put(store, store->boot, "end\nmount none-such\n");
 	assert_ok(store_pin_release(store, ID, &err), &err);
 	assert_false(pin_is_there(store));
+	check_let_go(store);
+	store_close(store);
+}
+
+/* Which of several mounts made at once a pin is of cannot be told: the end of the last one clears it. */
+static void test_shared(void **state)
+{
+	struct store *store = place_open(*state, BUDGET);
+	struct err err = {0};
+	if (!pin_mount_exists("features")) {
+		print_message("# SKIP: this kernel has no EROFS\n");
+		store_close(store);
+		skip();
+	}
+	image_make(store);
+	publish(store, PINNED, SPANS);
+	publish(store, OTHER, SPANS);
+	pin_put(store, store->boot, "end\nmount none-such features\n");
+	share(store, ID, ID PIN_SHARED);
+	check_kept(store);
+	assert_err(store_pin_release(store, ID, &err), -EBUSY, &err, "or one that was made with it");
+	assert_ok(store_pin_release(store, "another", &err), &err);
+	share(store, ID PIN_SHARED, ID);
+	pin_put(store, store->boot, "end\nmount none-such nor-this\n");
+	share(store, ID, ID PIN_SHARED);
+	assert_ok(store_pin_release(store, "another", &err), &err);
+	AUTO_FREE char *path = NULL;
+	assert_true(asprintf(&path, "%s/pins/" ID PIN_SHARED, store_path(store)) > 0);
+	assert_int_equal(access(path, F_OK), -1);
 	check_let_go(store);
 	store_close(store);
 }
@@ -343,6 +382,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_making, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_maker_killed, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_mounted, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_shared, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_dead, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_fsck, place_setup, place_teardown),
 	};
