@@ -265,6 +265,7 @@ static int gc_walk(struct gc *gc, struct err *err)
 		{STORE_DIR_SHA512, gc_blob},
 		{STORE_DIR_SHA256, gc_commit},
 		{STORE_DIR_SHA512, gc_commit},
+		{STORE_DIR_UNSYNCED, gc_commit},
 		{STORE_DIR_TAGS, gc_tag},
 		{STORE_DIR_IMAGES, gc_commits_below},
 		{STORE_DIR_LAYERS, gc_commits_below},

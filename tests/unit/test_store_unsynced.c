@@ -34,6 +34,21 @@ static size_t notes(struct store *store)
 	return n;
 }
 
+/* The name of the only temporary in a directory, the caller's. */
+static char *commit_name(int dirfd)
+{
+	char *name = NULL;
+	DIR *dir = fdopendir(dup(dirfd));
+	assert_non_null(dir);
+	rewinddir(dir);
+	for (struct dirent *entry; (entry = readdir(dir));) // NOLINT(concurrency-mt-unsafe)
+		if (commit_is_temporary(entry->d_name))
+			name = strdup(entry->d_name);
+	(void)closedir(dir);
+	assert_non_null(name);
+	return name;
+}
+
 /* The machine starts again: nothing that lived then lives, and the store is opened anew. */
 static struct store *reboot(const struct place *place, struct store *store)
 {
@@ -232,6 +247,29 @@ static void test_blob_is_compared(void **state)
 	store_close(store);
 }
 
+/* One that was killed before its note had a name: gc clears what it wrote. */
+static void test_maker_was_killed(void **state)
+{
+	const struct place *place = *state;
+	struct store *store = place_open(place, 0);
+	struct store_gc_options options = {.min_age_sec = 3600};
+	struct store_gc_result result = {0};
+	struct commit *commit = NULL;
+	struct err err = {0};
+	int dir = store->dirs[STORE_DIR_UNSYNCED];
+	assert_ok(commit_create(dir, "note", &commit, &err), &err);
+	char *name = commit_name(dir);
+	assert_ok(store_gc(store, &options, &result, &err), &err);
+	assert_int_equal(faccessat(dir, name, F_OK, 0), 0);
+	options.min_age_sec = 0;
+	assert_ok(store_gc(store, &options, &result, &err), &err);
+	assert_int_equal(result.removed_entries, 1);
+	assert_int_equal(faccessat(dir, name, F_OK, 0), -1);
+	free(name);
+	commit_destroy(commit);
+	store_close(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +278,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_settled, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_waits_for_the_maker, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_damaged, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_maker_was_killed, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_blob_is_compared, place_setup, place_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
