@@ -76,8 +76,9 @@ def test_referrers_by_tag(real, image, tmp_path):
         fine(regctl(f"{server.host}/a/b", "push-manifest", path, MANIFEST, digest_of(doc),
                     image.digest, options=options))
     found = fine(regctl(f"{server.host}/a/b", "referrers", image.digest, options=options))
-    assert found.out.decode().split() == [digest_of(docs[0]), "application/x.one",
-                                          digest_of(docs[1]), "application/x.two"]
+    # The newest is first.
+    assert found.out.decode().split() == [digest_of(docs[1]), "application/x.two",
+                                          digest_of(docs[0]), "application/x.one"]
     found = fine(regctl(f"{server.host}/a/b", "referrers", image.digest, "application/x.none",
                         options=options))
     assert found.out == b""
