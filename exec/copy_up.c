@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
@@ -88,28 +89,48 @@ static int copy_file(const struct copy *copy, int from, int to, const char *name
 	}
 }
 
+/*
+ * By a descriptor that is only a name: a container that has the volume already may put a link to
+ * another file in the pipe's place, or a device, which must not be opened.
+ */
+static int copy_pipe(int to, const char *name, const struct stat *st)
+{
+	char path[32];
+	struct stat made;
+	if (mknodat(to, name, S_IFIFO | 0600, 0) < 0)
+		return -errno;
+	AUTO_CLOSE int fd = openat(to, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &made) < 0)
+		return -errno;
+	if (!S_ISFIFO(made.st_mode))
+		return -ESTALE;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (fchownat(fd, "", st->st_uid, st->st_gid, AT_EMPTY_PATH) < 0 && !is_refusal(errno))
+		return -errno;
+	return chmod(path, st->st_mode & 0777) < 0 ? -errno : 0;
+}
+
+static int copy_link(int from, int to, const char *name, const struct stat *st)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(from, name, target, sizeof(target) - 1);
+	if (n < 0)
+		return -errno;
+	target[n] = '\0';
+	if (symlinkat(target, to, name) < 0)
+		return -errno;
+	return fchownat(to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0 &&
+			       !is_refusal(errno) ? -errno : 0;
+}
+
 /* What has no content, or is not opened for it. */
 static int copy_special(int from, int to, const char *name, const struct stat *st)
 {
-	char target[PATH_MAX];
-	if (S_ISLNK(st->st_mode)) {
-		ssize_t n = readlinkat(from, name, target, sizeof(target) - 1);
-		if (n < 0)
-			return -errno;
-		target[n] = '\0';
-		if (symlinkat(target, to, name) < 0)
-			return -errno;
-	} else if (!S_ISFIFO(st->st_mode)) {
+	if (!S_ISLNK(st->st_mode) && !S_ISFIFO(st->st_mode))
 		return 0; /* a device means nothing on a volume, nor does a socket without its server */
-	} else if (mknodat(to, name, S_IFIFO | 0600, 0) < 0) {
-		return -errno;
-	}
-	if (fchownat(to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0 && !is_refusal(errno))
-		return -errno;
-	if (S_ISFIFO(st->st_mode) && fchmodat(to, name, st->st_mode & 0777, 0) < 0)
-		return -errno;
+	int r = S_ISLNK(st->st_mode) ? copy_link(from, to, name, st) : copy_pipe(to, name, st);
 	const struct timespec times[] = {st->st_atim, st->st_mtim};
-	return utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	return r < 0 ? r : utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
 static int copy_dir(const struct copy *copy, int from, int to, int depth, struct err *err);

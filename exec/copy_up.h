@@ -17,8 +17,8 @@ enum {
 
 /*
  * Copies what is in one directory, and its own owner, mode and times, into another, which is empty.
- * Both are open for reading, and borrowed; nothing may change in either meanwhile. No symlink
- * is followed. Files, directories, symlinks and pipes are copied with owner, mode, times and extended
+ * Both are open for reading, and borrowed. No symlink is followed: whoever changes the target meanwhile
+ * gets a wrong copy or a failure, and nothing outside of it is touched. Files, directories, symlinks and pipes are copied with owner, mode, times and extended
  * attributes; hard links become files of their own; devices and sockets are left out. An
  * owner that this process cannot give (in a user namespace without that id) is not given, and the
  * set-id bits with it. `stop`, which may be NULL, is asked again and again whether to give up: -EINTR.

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -11,6 +13,20 @@
 #include "base/file.h"
 #include "exec/copy_up.h"
 #include "tests/unit/unit.h"
+
+/* What somebody who has the target too puts in the place of the pipe that was just made. */
+static const char *usurper;
+
+/* In the library's stead. */
+int mknodat(int dirfd, const char *name, mode_t mode, dev_t dev)
+{
+	int r = (int)syscall(SYS_mknodat, dirfd, name, mode, (unsigned int)dev);
+	if (r == 0 && usurper) {
+		assert_int_equal(unlinkat(dirfd, name, 0), 0);
+		assert_int_equal(symlinkat(usurper, dirfd, name), 0);
+	}
+	return r;
+}
 
 struct rig {
 	char dir[64];
@@ -161,12 +177,29 @@ static void test_refusals(void **state)
 	assert_err(copy_up(rig->from, rig->to, NULL, &err), -ELOOP, &err, "deeper than 256");
 }
 
+static void test_usurped_pipe(void **state)
+{
+	struct rig *rig = *state;
+	struct err err = {0};
+	char victim[96];
+	(void)snprintf(victim, sizeof(victim), "%s/victim", rig->dir);
+	put(AT_FDCWD, victim, "secret", 0600);
+	assert_int_equal(mknodat(rig->from, "pipe", S_IFIFO | 0600, 0), 0);
+	assert_int_equal(fchmodat(rig->from, "pipe", 0666, 0), 0);
+	usurper = victim;
+	int r = copy_up(rig->from, rig->to, NULL, &err);
+	usurper = NULL;
+	assert_int_equal(r, -ESTALE);
+	assert_int_equal(look(AT_FDCWD, victim).st_mode & 07777, 0600);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_everything, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_xattrs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_usurped_pipe, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
