@@ -9,7 +9,6 @@
 
 #include "base/file.h"
 #include "exec/rootfs.h"
-#include "tools/attach.h"
 #include "tools/volumes.h"
 
 static bool is_volume(const struct run_mount *m)
@@ -103,11 +102,6 @@ static bool is_hidden(const struct oci_config *config, size_t at)
 	return false;
 }
 
-static bool interrupted(void)
-{
-	return attached_signal_pending() != 0;
-}
-
 int run_volumes_fill(int root, const struct container *container, const struct run_options *o,
 		     const struct oci_config *config, struct err *err)
 {
@@ -117,11 +111,14 @@ int run_volumes_fill(int root, const struct container *container, const struct r
 		const struct oci_mount *mount = config->mounts[i];
 		const struct run_mount *asked = asked_for(o, mount);
 		bool own = is_own(mount, dir);
-		if ((!asked && !own) || (asked && asked->nocopy) || is_hidden(config, i))
+		bool copies = !(asked && asked->nocopy) && !is_hidden(config, i);
+		if (!asked && !own)
 			continue;
-		AUTO_CLOSE int from = rootfs_open(root, mount->destination, O_RDONLY | O_DIRECTORY);
-		r = from < 0 ? err_set(err, from, "open the image's %.200s", mount->destination) :
-			       volumes_fill(mount->source, !own, from, interrupted, err);
+		AUTO_CLOSE int from = !copies ? -1 : rootfs_open(root, mount->destination,
+								  O_RDONLY | O_DIRECTORY);
+		r = copies && from < 0 ?
+			    err_set(err, from, "open the image's %.200s", mount->destination) :
+			    volumes_fill(mount->source, !own, from, err);
 	}
 	return r;
 }

@@ -232,8 +232,8 @@ static int run_furnish(struct run *run, const char *image, char **words, struct 
 	phases_mark_result(run->phases, "mounted", r);
 	if (r == 0)
 		r = run_volumes_place(run->ctx, &run->options, run->container, err);
-	if (r == 0)
-		r = run_check_signals(run, err);
+	if (r == 0 || r == -EINTR)
+		r = run_check_signals(run, err) < 0 ? err->code : r;
 	if (r == 0)
 		r = run_network_attach(&run->options, run->container, &run->network, err);
 	if (r < 0)

@@ -13,12 +13,34 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "exec/copy_up.h"
+#include "tools/attach.h"
 #include "tools/containers.h"
 #include "tools/run_parse.h"
 
-#define FILLING "filling" /* there while a copy is under way, or was cut off */
+#define FILLING "filling"  /* there while a copy is under way, or was cut off */
+#define REMOVED ".removed" /* beside the volumes: one that is being removed, or a part that stayed */
 
 enum { LOCK_STEP_MS = 20 };
+
+static bool interrupted(void)
+{
+	return attached_signal_pending() != 0;
+}
+
+static int lock_dir(int fd)
+{
+	deadline_t until = deadline_in_ms(VOLUMES_LOCK_MS);
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (interrupted())
+			return -EINTR;
+		if (deadline_passed(until))
+			return -ETIMEDOUT;
+		clock_sleep_ms(LOCK_STEP_MS, until);
+	}
+	return 0;
+}
 
 /* The directory of all, made if need be, and locked against others that make and remove. */
 static int open_all(struct ctx *ctx, char **ret_path, int *ret_fd, struct err *err)
@@ -36,8 +58,9 @@ static int open_all(struct ctx *ctx, char **ret_path, int *ret_fd, struct err *e
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || flock(fd, LOCK_EX) < 0)
-		return err_set(err, -errno, "lock %s", path);
+	r = fd < 0 ? -errno : lock_dir(fd);
+	if (r < 0)
+		return err_set(err, r, "lock %s", path);
 	*ret_path = steal_ptr(&path);
 	*ret_fd = steal_fd(&fd);
 	return 0;
@@ -110,7 +133,12 @@ int volumes_remove(struct ctx *ctx, const char *name, struct err *err)
 			    "('sluice rm %s')", name, find.container, find.container);
 		free(find.container);
 	}
-	return r < 0 ? r : tree_remove(fd, name, err);
+	/* Out of the way first: whoever is killed, or fails, in between leaves no part of it in use. */
+	if (r == 0)
+		r = tree_remove(fd, REMOVED, err);
+	if (r == 0 && renameat(fd, name, fd, REMOVED) < 0)
+		r = err_set(err, -errno, "remove volume %s", name);
+	return r < 0 ? r : tree_remove(fd, REMOVED, err);
 }
 
 int volumes_each(struct ctx *ctx, int (*each)(void *data, const char *name), void *data,
@@ -151,21 +179,6 @@ static int is_empty(int fd, bool *ret)
 	return r;
 }
 
-static int lock_volume(int fd, bool (*stop)(void))
-{
-	deadline_t until = deadline_in_ms(VOLUMES_LOCK_MS);
-	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return -errno;
-		if (stop && stop())
-			return -EINTR;
-		if (deadline_passed(until))
-			return -ETIMEDOUT;
-		clock_sleep_ms(LOCK_STEP_MS, until);
-	}
-	return 0;
-}
-
 /* What was cut off goes first; the directory itself stays, since it may be mounted. */
 static int empty(int fd, struct err *err)
 {
@@ -185,10 +198,10 @@ static int empty(int fd, struct err *err)
 	return r;
 }
 
-static int fill_named(int volume, int to, int from, bool (*stop)(void), struct err *err)
+static int fill_named(int volume, int to, int from, struct err *err)
 {
 	bool is_new = false;
-	int r = lock_volume(volume, stop);
+	int r = lock_dir(volume);
 	if (r < 0)
 		return err_set(err, r, "wait for another copy into it");
 	bool cut_off = faccessat(volume, FILLING, F_OK, 0) == 0;
@@ -200,19 +213,19 @@ static int fill_named(int volume, int to, int from, bool (*stop)(void), struct e
 	AUTO_CLOSE int mark = openat(volume, FILLING, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	if (mark < 0)
 		return err_set(err, -errno, "note that it is filled");
-	r = copy_up(from, to, stop, err);
+	r = from < 0 ? 0 : copy_up(from, to, interrupted, err);
 	if (r < 0 && empty(to, NULL) < 0)
 		return r; /* the mark stays */
 	return unlinkat(volume, FILLING, 0) < 0 && r == 0 ?
 		       err_set(err, -errno, "note that it is filled") : r;
 }
 
-int volumes_fill(const char *path, bool named, int from, bool (*stop)(void), struct err *err)
+int volumes_fill(const char *path, bool named, int from, struct err *err)
 {
 	AUTO_CLOSE int to = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	AUTO_CLOSE int volume = to < 0 ? -1 : openat(to, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r = volume < 0 ? err_set(err, -errno, "open it") :
-		named	   ? fill_named(volume, to, from, stop, err) :
-			     copy_up(from, to, stop, err);
+		named	   ? fill_named(volume, to, from, err) :
+		from < 0   ? 0 : copy_up(from, to, interrupted, err);
 	return r < 0 ? err_prefix(err, r, "fill the volume %s", path) : 0;
 }

@@ -11,11 +11,12 @@
 #include "base/err.h"
 #include "tools/ctx.h"
 
-enum { VOLUMES_LOCK_MS = 600000 }; /* for another's copy into the same volume to end */
+enum { VOLUMES_LOCK_MS = 600000 }; /* for another's copy into a volume, or its removal, to end */
 
 /*
  * The path of a volume's data, which the caller frees; with `make` it is made when it is not there.
- * The name is one as of run_is_volume_name(). -ENOENT.
+ * The name is one as of run_is_volume_name(). -ENOENT; -ETIMEDOUT; -EINTR: a signal of
+ * tools/attach.h is pending.
  */
 int volumes_path(struct ctx *ctx, const char *name, bool make, char **ret, struct err *err);
 
@@ -27,8 +28,9 @@ int volumes_each(struct ctx *ctx, int (*each)(void *data, const char *name), voi
 		 struct err *err);
 
 /*
- * Copies what an image has at the place of a volume (a directory, open) into the volume, if there is
- * nothing in it. `named`: others may do the same at once, and a copy that was cut off begins anew;
- * a volume of one container is nobody else's. `stop` as of copy_up(): -EINTR.
+ * Copies what an image has at the place of a volume (`from`, a directory, open) into the volume, if there
+ * is nothing in it; with -1 nothing is copied. `named`: others may do the same at once, and what a copy
+ * that was cut off left goes first, so that nothing is ever written beside it; a volume of one container
+ * is nobody else's. -EINTR as above.
  */
-int volumes_fill(const char *path, bool named, int from, bool (*stop)(void), struct err *err);
+int volumes_fill(const char *path, bool named, int from, struct err *err);

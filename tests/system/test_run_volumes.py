@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes: of an image, of a container, and with a name."""
+import fcntl
 import json
 import os
 import signal
@@ -132,6 +133,49 @@ def test_a_copy_that_was_cut_off_begins_anew(containers, declared):
     (place / "data" / "half").write_text("half")
     assert said(containers, declared, LOOK + "; ls /data", "-v", "vol:/data") == SEEN + "below\nseed\n"
     assert not (place / "filling").exists()
+
+
+def test_what_was_cut_off_is_nobodys(containers, declared):
+    """A container that wants no copy does not write beside a part of one: that would go with it."""
+    containers.verb("volume", "create", "vol")
+    place = containers.sluice.store / "volumes" / "vol"
+    (place / "filling").touch()
+    (place / "data" / "half").write_text("half")
+    assert said(containers, declared, "ls /data; echo own >/data/own", "-v", "vol:/data:nocopy") == ""
+    assert said(containers, declared, "ls /data", "-v", "vol:/data") == "own\n"
+
+
+def test_half_removed(containers, declared, tmp_path):
+    """A removal that fails leaves no part of the volume to whoever uses the name next."""
+    said(containers, declared, "true", "-v", "vol:/data")
+    every = containers.sluice.store / "volumes"
+    (every / "vol" / "data" / "sub").mkdir()
+    run.run("mount", "--bind", tmp_path, every / "vol" / "data" / "sub")
+    try:
+        containers.sluice.refuses("volume", "rm", "vol", words="busy", status=125)
+        assert containers.verb("volume", "ls").stdout == ""
+        assert said(containers, declared, LOOK, "-v", "vol:/data") == SEEN
+    finally:
+        run.run("umount", every / ".removed" / "data" / "sub", check=False)
+        run.run("umount", every / "vol" / "data" / "sub", check=False)
+    assert containers.verb("volume", "rm", "vol").stdout == "vol\n"
+    assert os.listdir(every) == []
+
+
+def test_waits_for_a_removal(containers, declared):
+    """Not for ever: a signal ends it."""
+    containers.verb("volume", "create", "vol")
+    held = os.open(containers.sluice.store / "volumes", os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = containers.start("-v", "vol:/data", declared, "true")
+        run.wait_until(containers.remains, 30, "the container to be made")
+        process.send_signal(signal.SIGTERM)
+        stderr = process.communicate(timeout=30)[1]
+    finally:
+        os.close(held)
+    assert process.returncode == 128 + signal.SIGTERM and "interrupted" in stderr
+    assert containers.remains() == []
 
 
 def test_filled_once(containers, declared):
