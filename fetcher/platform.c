@@ -20,6 +20,24 @@ static const struct {
 	{"loongarch64", "loong64", ""},
 };
 
+/* Of GOOS and GOARCH, which the image specification refers to: what one word alone may be. */
+static const char *const systems[] = {
+	"aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd",
+	"openbsd", "plan9", "solaris", "wasip1", "windows",
+};
+static const char *const architectures[] = {
+	"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64",
+	"ppc64le", "riscv64", "s390x", "sparc64", "wasm",
+};
+
+static bool is_one_of(const char *word, const char *const *words, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(word, words[i]) == 0)
+			return true;
+	return false;
+}
+
 static void platform_normalise(struct platform *p)
 {
 	for (char *c = p->os; *c; c++)
@@ -66,6 +84,25 @@ static bool part_is_valid(const char *part, size_t n)
 	return true;
 }
 
+/* One word is an operating system, with the architecture of this machine, or the other way round. */
+static int platform_parse_word(const char *word, const struct platform *native,
+			       struct platform *ret, struct err *err)
+{
+	struct platform system = *native, machine = {0};
+	(void)snprintf(system.os, sizeof(system.os), "%s", word);
+	memcpy(machine.os, native->os, sizeof(machine.os));
+	(void)snprintf(machine.arch, sizeof(machine.arch), "%s", word);
+	platform_normalise(&system);
+	platform_normalise(&machine);
+	bool is_system = is_one_of(system.os, systems, ARRAY_LEN(systems));
+	if (!is_system && !is_one_of(machine.arch, architectures, ARRAY_LEN(architectures)))
+		return err_say(err, -EINVAL,
+			       "'%.100s' is no platform: it is neither an operating system nor an "
+			       "architecture, as in linux/arm64 or linux/arm/v7", word);
+	*ret = is_system ? system : machine;
+	return 0;
+}
+
 int platform_parse(const char *text, struct platform *ret, struct err *err)
 {
 	struct platform native, p = {0};
@@ -87,10 +124,8 @@ int platform_parse(const char *text, struct platform *ret, struct err *err)
 			break;
 		at += n + 1;
 	}
-	if (parts == 0) {
-		memcpy(p.arch, native.arch, sizeof(p.arch));
-		memcpy(p.variant, native.variant, sizeof(p.variant));
-	}
+	if (parts == 0)
+		return platform_parse_word(text, &native, ret, err);
 	platform_normalise(&p);
 	*ret = p;
 	return 0;

@@ -23,7 +23,10 @@ struct platform {
 
 enum { PLATFORM_TEXT_MAX = 3 * PLATFORM_PART_MAX };
 
-/* Parses text; NULL means this machine's. Missing parts are this machine's. -EINVAL. */
+/*
+ * Parses text; NULL means this machine's. Missing parts are this machine's: one word is an architecture
+ * or an operating system. -EINVAL.
+ */
 int platform_parse(const char *text, struct platform *ret, struct err *err);
 
 /* "linux/arm/v7". Returns out. */

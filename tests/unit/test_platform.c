@@ -23,6 +23,9 @@ static void test_parse(void **state)
 		{"linux/armhf", "linux/arm/v7"},      {"linux/armel", "linux/arm/v6"},
 		{"linux/i686", "linux/386"},	      {"linux/loongarch64", "linux/loong64"},
 		{"macos/arm64", "darwin/arm64"},      {"linux/riscv64", "linux/riscv64"},
+		{"arm64", "linux/arm64"},	      {"AArch64", "linux/arm64"},
+		{"x86_64", "linux/amd64"},	      {"arm", "linux/arm/v7"},
+		{"armel", "linux/arm/v6"},	      {"s390x", "linux/s390x"},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct platform p;
@@ -41,6 +44,9 @@ static void test_native(void **state)
 	assert_ok(platform_parse(NULL, &native, &err), &err);
 	assert_string_equal(native.os, "linux");
 	assert_true(native.arch[0] != '\0');
+	assert_ok(platform_parse("macos", &os, &err), &err);
+	assert_string_equal(os.os, "darwin");
+	assert_string_equal(os.arch, native.arch);
 	assert_ok(platform_parse("windows", &os, &err), &err);
 	assert_string_equal(os.os, "windows");
 	assert_string_equal(os.arch, native.arch);
@@ -53,7 +59,7 @@ static void test_parse_refuses(void **state)
 	static const char *const cases[] = {
 		"", "/", "linux/", "/amd64", "linux//v7", "linux/arm/v7/x", "linux/arm/",
 		"li nux/arm", "linux/a*b", "linux/\xc3\xa4",
-		"linux/0123456789012345678901234567890123456789",
+		"linux/0123456789012345678901234567890123456789", "lniux", "v7",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct platform p = {.os = "kept"};
