@@ -124,6 +124,18 @@ int ctx_store(struct ctx *c, struct store **ret, struct err *err)
 	return 0;
 }
 
+int ctx_store_there(struct ctx *c, struct store **ret, struct err *err)
+{
+	AUTO_FREE char *version = NULL;
+	if (c->store_path && asprintf(&version, "%s/version", c->store_path) < 0) {
+		version = NULL;
+		return err_set(err, -ENOMEM, "open the store");
+	}
+	if (version && access(version, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return err_say(err, -ENOENT, "there is no store at %s", c->store_path);
+	return ctx_store(c, ret, err);
+}
+
 int ctx_pool(struct ctx *c, struct fetch_pool **ret, struct err *err)
 {
 	int r = c->pool ? 0 : fetch_pool_create(0, &c->pool, err);

@@ -68,6 +68,9 @@ void ctx_finish(struct ctx *ctx);
 
 int ctx_store(struct ctx *ctx, struct store **ret, struct err *err);
 
+/* As ctx_store() for whoever only looks: one that --store names and that is not there is not made: -ENOENT. */
+int ctx_store_there(struct ctx *ctx, struct store **ret, struct err *err);
+
 /* Passes r on; an error that comes of a full disk gets in front what to do about the store. */
 int ctx_say_full(const struct ctx *ctx, int r, struct err *err);
 int ctx_pool(struct ctx *ctx, struct fetch_pool **ret, struct err *err);

@@ -44,7 +44,7 @@ static int fsck_run(struct ctx *ctx, void *state, int argc, char **argv, struct 
 					     .tree = erofs_verify, .profile = profile_check};
 	(void)argc;
 	(void)argv;
-	int r = ctx_store(ctx, &store, err);
+	int r = ctx_store_there(ctx, &store, err);
 	if (r == 0)
 		r = store_fsck(store, &options, fsck_tell, &out, &wrong, err);
 	if (r == 0)

@@ -98,7 +98,7 @@ static int images_run(struct ctx *ctx, void *state, int argc, char **argv, struc
 	(void)state;
 	(void)argc;
 	(void)argv;
-	int r = ctx_store(ctx, &store, err);
+	int r = ctx_store_there(ctx, &store, err);
 	if (r == 0)
 		r = ctx_pool(ctx, &pool, err);
 	if (r < 0)

@@ -516,6 +516,20 @@ def test_server_restarts_without_the_registry(sluice, own_registry, indexed):
 
 
 class TestStore:
+    @pytest.mark.parametrize("verb", ("images", "fsck"))
+    def test_a_mistyped_store_is_not_made(self, sluice, tmp_path, verb):
+        sluice.refuses(verb, "--store", tmp_path / "typo", words=f"there is no store at {tmp_path}/typo")
+        assert not (tmp_path / "typo").exists()
+
+    def test_mounts_are_listed_by_directory(self, sluice, local):
+        names = ("b", "d", "a", "c")
+        for name in names:
+            sluice.mount(local, directory=sluice.place / name)
+        wanted = [str(sluice.place / name) for name in sorted(names)]
+        assert [row["dir"] for row in told(sluice, "mounts") if row["dir"] in wanted] == wanted
+        lines = [line.split()[0] for line in sluice("mounts").stdout.splitlines()]
+        assert [line for line in lines if line in wanted] == wanted
+
     def test_gc_spares_what_is_mounted(self, sluice, indexed):
         mounted = sluice.mount(indexed)
         first = compare.walk(mounted)
