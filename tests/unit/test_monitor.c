@@ -113,6 +113,16 @@ static int mark(void *data, int exit_code, struct err *err)
 	return fd < 0 ? err_set(err, -errno, "mark") : file_write(fd, text, (size_t)n);
 }
 
+/* In a thread, before the other: a race for sanitizers to see, if there is one. */
+static void note_ended(void *data)
+{
+	const struct container *container = data;
+	AUTO_CLOSE int fd = openat(container_dirfd(container), "ended",
+				   O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || faccessat(container_dirfd(container), "cleaned", F_OK, 0) == 0)
+		abort(); /* twice, or late */
+}
+
 static int note_created(void *data, pid_t init, struct driver_error *error)
 {
 	(void)error;
@@ -146,6 +156,7 @@ static int as_monitor(char **argv)
 		.stop_timeout_ms = strchr(flags, 'k') ? 1 : 0,
 		.run_timeout_ms = strchr(flags, 'x') ? 1 : 0,
 		.created = strchr(flags, 'c') ? note_created : NULL,
+		.ended = note_ended,
 		.cleanup = mark,
 		.data = container,
 	};
@@ -295,6 +306,8 @@ static void check_state(struct rig *rig, enum container_phase phase, int code)
 	assert_true(now.finished_ns >= now.started_ns);
 	assert_false(container_init_alive(&now));
 	assert_string_equal(json_string_value(json_object_get(now.extra, "image")), "busybox");
+	assert_int_equal(faccessat(container_dirfd(rig->container), "ended", F_OK, 0),
+			 phase == CONTAINER_EXITED ? 0 : -1);
 	AUTO_FINISH(buf) struct buf cleaned = buf_make(16);
 	assert_ok(file_slurp(container_dirfd(rig->container), "cleaned", &cleaned, &err), &err);
 	char want[16];
