@@ -166,6 +166,19 @@ int dir_make_at(int dirfd, const char *name, mode_t mode, int *ret_fd, struct er
 	return 0;
 }
 
+int dir_stream(int dirfd, DIR **ret)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		int r = -errno;
+		cleanup_close(&fd);
+		return r;
+	}
+	*ret = dir;
+	return 0;
+}
+
 /* The directories above the one that is being emptied, so that the way back is known to be one. */
 struct tree_level {
 	dev_t dev;
@@ -181,14 +194,10 @@ struct tree_walk {
 /* Removes what it can; the first directory with something in it is opened: 1. 0: it is empty. */
 static int tree_empty(int fd, int *ret_child)
 {
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-	if (!dir) {
-		int r = -errno;
-		cleanup_close(&copy);
+	DIR *dir = NULL;
+	int r = dir_stream(fd, &dir);
+	if (r < 0)
 		return r;
-	}
-	int r = 0;
 	const struct dirent *entry;
 	while (r == 0 && (entry = readdir(dir))) { // NOLINT(concurrency-mt-unsafe)
 		const char *name = entry->d_name;

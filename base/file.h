@@ -8,6 +8,7 @@
  * Directory arguments are open descriptors, borrowed; AT_FDCWD is allowed.
  */
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,6 +39,12 @@ int dir_make(const char *path, mode_t mode, struct err *err);
 
 /* Makes one directory inside dirfd, or finds it there, and opens it (O_PATH is not set). */
 int dir_make_at(int dirfd, const char *name, mode_t mode, int *ret_fd, struct err *err);
+
+/*
+ * A directory that is open, to be listed from its beginning, with a position of its own. The caller
+ * closes *ret (closedir(3)).
+ */
+int dir_stream(int dirfd, DIR **ret);
 
 /* Removes a name and, when it is a directory, everything below it; never follows a symlink. */
 int tree_remove(int dirfd, const char *name, struct err *err);

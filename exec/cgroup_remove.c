@@ -27,14 +27,10 @@ static int remove_tree(int parent, const char *name, deadline_t until, int depth
 /* The groups in one that is open: its directories. */
 static int remove_below(int fd, deadline_t until, int depth)
 {
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-	if (!dir) {
-		int r = -errno;
-		cleanup_close(&copy);
+	DIR *dir = NULL;
+	int r = dir_stream(fd, &dir);
+	if (r < 0)
 		return r;
-	}
-	int r = 0;
 	const struct dirent *entry;
 	while (r == 0 && (entry = readdir(dir))) /* NOLINT(concurrency-mt-unsafe) */
 		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 
 enum { CHUNK = 1 << 20 }; /* bytes between two questions whether to stop */
 
@@ -159,17 +160,12 @@ static int copy_dir(const struct copy *copy, int from, int to, int depth, struct
 	struct stat st;
 	if (depth > COPY_UP_DEPTH_MAX)
 		return err_say(err, -ELOOP, "directories are deeper than %d", COPY_UP_DEPTH_MAX);
-	int again = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = again < 0 ? NULL : fdopendir(again);
-	if (!dir || fstat(from, &st) < 0) {
-		int r = err_set(err, -errno, "read a directory");
-		if (dir)
-			(void)closedir(dir);
-		else
-			cleanup_close(&again);
-		return r;
-	}
-	int r = 0;
+	DIR *dir = NULL;
+	int r = dir_stream(from, &dir);
+	if (r == 0 && fstat(from, &st) < 0)
+		r = -errno;
+	if (r < 0)
+		r = err_set(err, r, "read a directory");
 	while (r == 0) {
 		errno = 0;
 		const struct dirent *entry = readdir(dir); /* NOLINT(concurrency-mt-unsafe) */
@@ -182,7 +178,8 @@ static int copy_dir(const struct copy *copy, int from, int to, int depth, struct
 		else if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			r = copy_one(copy, from, to, entry->d_name, depth, err);
 	}
-	(void)closedir(dir);
+	if (dir)
+		(void)closedir(dir);
 	if (r == 0 && (r = copy_meta(copy, &st, from, to)) < 0)
 		r = err_set(err, r, "copy what belongs to a directory");
 	return r;

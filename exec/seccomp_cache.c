@@ -136,11 +136,8 @@ static size_t list_kept(DIR *dir, struct kept *list, size_t max)
 static void make_room(int dirfd)
 {
 	AUTO_FREE struct kept *list = calloc(LISTED_MAX, sizeof(*list));
-	AUTO_CLOSE int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	if (dir)
-		(void)steal_fd(&fd);
-	size_t n = dir && list ? list_kept(dir, list, LISTED_MAX) : 0;
+	DIR *dir = NULL;
+	size_t n = dir_stream(dirfd, &dir) == 0 && list ? list_kept(dir, list, LISTED_MAX) : 0;
 	if (dir)
 		(void)closedir(dir);
 	if (n < SECCOMP_CACHE_FILES_MAX)

@@ -12,15 +12,10 @@ enum { WORK_AHEAD_MAX = 1 << 20 }; /* a maker counts a piece before it writes it
 
 int store_each(int dirfd, store_name_fn fn, void *data, struct err *err)
 {
-	/* A new open file description: the position is this walk's own. */
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir) {
-		int r = err_set(err, -errno, "list a directory of the store");
-		cleanup_close(&fd);
-		return r;
-	}
-	int r = 0;
+	DIR *dir = NULL;
+	int r = dir_stream(dirfd, &dir);
+	if (r < 0)
+		return err_set(err, r, "list a directory of the store");
 	while (r == 0) {
 		errno = 0;
 		const struct dirent *entry = readdir(dir); // NOLINT(concurrency-mt-unsafe)

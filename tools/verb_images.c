@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/num.h"
 #include "tools/opened.h"
 #include "tools/text.h"
@@ -103,13 +104,10 @@ static int images_run(struct ctx *ctx, void *state, int argc, char **argv, struc
 		r = ctx_pool(ctx, &pool, err);
 	if (r < 0)
 		return r;
-	int fd = openat(store_dir_images(store), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir) {
-		r = err_set(err, -errno, "list the images in %s", store_path(store));
-		cleanup_close(&fd);
-		return r;
-	}
+	DIR *dir = NULL;
+	r = dir_stream(store_dir_images(store), &dir);
+	if (r < 0)
+		return err_set(err, r, "list the images in %s", store_path(store));
 	if (!json)
 		(void)printf("%-50s %-19s %6s %10s %10s\n", "IMAGE", "DIGEST", "LAYERS", "SIZE", "LOCAL");
 	r = images_each(ctx, dir, json, err);

@@ -162,18 +162,15 @@ int volumes_each(struct ctx *ctx, int (*each)(void *data, const char *name), voi
 
 static int is_empty(int fd, bool *ret)
 {
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-	if (!dir) {
-		int r = -errno;
-		cleanup_close(&copy);
+	DIR *dir = NULL;
+	int r = dir_stream(fd, &dir);
+	if (r < 0)
 		return r;
-	}
 	size_t n = 0;
 	errno = 0;
 	while (n <= 2 && readdir(dir)) /* NOLINT(concurrency-mt-unsafe) */
 		n++;
-	int r = -errno;
+	r = -errno;
 	(void)closedir(dir);
 	*ret = n <= 2;
 	return r;
@@ -182,14 +179,10 @@ static int is_empty(int fd, bool *ret)
 /* What was cut off goes first; the directory itself stays, since it may be mounted. */
 static int empty(int fd, struct err *err)
 {
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-	if (!dir) {
-		int r = err_set(err, -errno, "empty the volume");
-		cleanup_close(&copy);
-		return r;
-	}
-	int r = 0;
+	DIR *dir = NULL;
+	int r = dir_stream(fd, &dir);
+	if (r < 0)
+		return err_set(err, r, "empty the volume");
 	const struct dirent *entry;
 	while (r == 0 && (entry = readdir(dir))) /* NOLINT(concurrency-mt-unsafe) */
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
