@@ -138,12 +138,12 @@ static int gc_run(struct ctx *ctx, void *state, int argc, char **argv, struct er
 	(void)argv;
 	struct gc_mounts mounts = {.state = s, .min_age_sec = options.min_age_sec, .err = err};
 	struct gc_containers containers = {.ctx = ctx, .state = s, .min_age_sec = options.min_age_sec};
+	int r = ctx_store_there(ctx, &store, err);
 	/* First, since a container's mount is in the table, too. */
-	int r = containers_each(ctx, gc_container, &containers, err);
+	if (r == 0)
+		r = containers_each(ctx, gc_container, &containers, err);
 	if (r == 0)
 		r = gc_mounts(ctx, &mounts, err);
-	if (r == 0)
-		r = ctx_store(ctx, &store, err);
 	if (r == 0)
 		r = store_gc(store, &options, &result, err);
 	if (r < 0)

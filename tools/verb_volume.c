@@ -52,7 +52,10 @@ static int volume_ls(struct ctx *ctx, struct err *err)
 {
 	AUTO_JSON json_t *json = ctx->json ? json_array() : NULL;
 	struct volume_list list = {.ctx = ctx, .json = json};
-	int r = volumes_each(ctx, list_one, &list, err);
+	struct store *store = NULL;
+	int r = ctx_store_there(ctx, &store, err);
+	if (r == 0)
+		r = volumes_each(ctx, list_one, &list, err);
 	if (r == -ENOMEM)
 		r = err_set(err, r, "list the volumes");
 	if (r == 0)

@@ -516,9 +516,11 @@ def test_server_restarts_without_the_registry(sluice, own_registry, indexed):
 
 
 class TestStore:
-    @pytest.mark.parametrize("verb", ("images", "fsck"))
-    def test_a_mistyped_store_is_not_made(self, sluice, tmp_path, verb):
-        sluice.refuses(verb, "--store", tmp_path / "typo", words=f"there is no store at {tmp_path}/typo")
+    @pytest.mark.parametrize("words, status", ((["images"], 1), (["fsck"], 1), (["gc"], 1),
+                                               (["volume", "ls"], 125)))
+    def test_a_mistyped_store_is_not_made(self, sluice, tmp_path, words, status):
+        sluice.refuses(*words, "--store", tmp_path / "typo", status=status,
+                       words=f"there is no store at {tmp_path}/typo")
         assert not (tmp_path / "typo").exists()
 
     def test_mounts_are_listed_by_directory(self, sluice, local):
