@@ -29,7 +29,8 @@
 enum {
 	LAYER_RUN_BYTES_MAX = 16 << 20, /* compressed bytes of one range request */
 	LAYER_RUN_GAP_MAX = 16 << 10,	/* unneeded bytes that cost less than a request */
-	LAYER_WINDOWS_BYTES_MAX = 8 << 20, /* of deflate windows fetched in one request */
+	LAYER_WINDOWS_BYTES_MAX = 8 << 20, /* of deflate windows fetched in one request … */
+	LAYER_WINDOWS_AHEAD_MAX = 16 << 20, /* … and for one source_fetch(), which may have more units */
 	LAYER_QUEUE_MAX = 4096,		/* units queued; advice past it is dropped */
 	LAYER_TRANSFER_MS = 30000,	/* default of layer_config.transfer_ms */
 };

@@ -51,6 +51,20 @@ bool layer_unit(const struct source *source, uint64_t off, struct source_unit *r
 
 /* ---- a fetch ---- */
 
+/*
+ * Whether the unit can come with those before it, of which there are n. The bytes come once and in
+ * order, and the windows at once, all that lie between the first and the last: a table may put them
+ * anywhere. What does not fit is left to its readers, or a later fetch.
+ */
+static bool ahead_joins(const struct transfer *t, size_t first, const struct span *span,
+			unsigned int n)
+{
+	uint64_t win_off, win_end;
+	transfer_windows_with(t, first, &win_off, &win_end);
+	return n == 0 || (span->in_off + 1 >= t->in_end &&
+			  win_end - win_off <= LAYER_WINDOWS_AHEAD_MAX);
+}
+
 /* Enters the units of one range that nobody has, in order. False when there may be no more. */
 static bool ahead_add(struct transfer *t, const struct source_range *range, unsigned int *n)
 {
@@ -69,9 +83,7 @@ static bool ahead_add(struct transfer *t, const struct source_range *range, unsi
 			next = i + 1;
 			continue;
 		}
-		/* The bytes come once and in order: what stands before others is left. */
-		bool behind = *n == 0 || span.in_off + 1 >= t->in_end;
-		if (!behind || layer_find_unit(layer, first))
+		if (!ahead_joins(t, first, &span, *n) || layer_find_unit(layer, first))
 			continue;
 		if (*n == SOURCE_FETCH_UNITS_MAX)
 			return false;
@@ -84,6 +96,7 @@ static bool ahead_add(struct transfer *t, const struct source_range *range, unsi
 		list_append(&t->units, &unit->link);
 		t->in_off = (*n)++ == 0 ? unit->in_off : t->in_off;
 		t->in_end = unit->in_off + unit->in_len;
+		transfer_windows_with(t, first, &t->win_off, &t->win_end);
 	}
 	return true;
 }
@@ -132,7 +145,7 @@ void transfer_choose_ahead(struct transfer *t)
 	struct list units;
 	list_init(&units);
 	list_splice(&units, &t->units);
-	t->in_off = t->in_end = 0;
+	t->in_off = t->in_end = t->win_off = t->win_end = 0;
 	while (!list_empty(&units)) {
 		struct unit *unit = list_first(&units, struct unit, link);
 		if (!transfer_take(t, unit, false))

@@ -210,12 +210,11 @@ bool layer_has_unit(const struct layer *layer, const struct unit *unit)
 	return true;
 }
 
-/* Where the windows of the transfer are once the unit's is with them. */
-static void transfer_windows_with(const struct transfer *t, const struct unit *unit,
-				  uint64_t *ret_off, uint64_t *ret_end)
+void transfer_windows_with(const struct transfer *t, size_t first, uint64_t *ret_off,
+			   uint64_t *ret_end)
 {
 	struct span span;
-	seek_get(t->layer->seek, unit->first, &span);
+	seek_get(t->layer->seek, first, &span);
 	*ret_off = t->win_off;
 	*ret_end = t->win_end;
 	if (span.win_len == 0 || digest_is_none(&t->layer->windows.digest))
@@ -264,7 +263,7 @@ bool transfer_take(struct transfer *t, struct unit *unit, bool in_front)
 		list_append(&t->units, &unit->link);
 	t->in_off = first ? unit->in_off : u64_min(t->in_off, unit->in_off);
 	t->in_end = first ? end : u64_max(t->in_end, end);
-	transfer_windows_with(t, unit, &t->win_off, &t->win_end);
+	transfer_windows_with(t, unit->first, &t->win_off, &t->win_end);
 	return true;
 }
 
@@ -281,7 +280,7 @@ static bool transfer_wants(const struct transfer *t, const struct unit *unit, bo
 	uint64_t from = u64_min(t->in_off, unit->in_off);
 	uint64_t to = u64_max(t->in_end, end);
 	uint64_t win_off, win_end;
-	transfer_windows_with(t, unit, &win_off, &win_end);
+	transfer_windows_with(t, unit->first, &win_off, &win_end);
 	if (to - from > LAYER_RUN_BYTES_MAX || win_end - win_off > LAYER_WINDOWS_BYTES_MAX)
 		return false;
 	if (in_front)

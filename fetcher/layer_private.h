@@ -145,6 +145,10 @@ struct unit *layer_find_unit(const struct layer *layer, size_t first);
 /* Whether every span of the unit is in the store. */
 bool layer_has_unit(const struct layer *layer, const struct unit *unit);
 
+/* Where the windows of the transfer are once that of the unit that begins with span `first` is with them. */
+void transfer_windows_with(const struct transfer *t, size_t first, uint64_t *ret_off,
+			   uint64_t *ret_end);
+
 /* Claims the unit for the transfer. False when another process has it. Called with the lock held. */
 bool transfer_take(struct transfer *t, struct unit *unit, bool in_front);
 

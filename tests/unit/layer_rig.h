@@ -30,6 +30,7 @@ enum rig_kind {
 	RIG_BACKWARDS,		 /* another: the first span stands last */
 	RIG_DUST,		 /* one frame of very many spans */
 	RIG_CRUMBS,		 /* very many units */
+	RIG_GZIP_FAR,		 /* another: half of the windows far from the others */
 };
 
 struct rig {
@@ -177,6 +178,37 @@ static inline void rig_make_dust(struct rig *rig, bool one_frame)
 	seek_builder_destroy(b);
 }
 
+enum { RIG_FAR = 24 << 20 };
+
+/* Puts the windows of the second half of the spans far behind the others. */
+static inline void rig_spread_windows(struct rig *rig)
+{
+	struct seek_builder *b = NULL;
+	struct seek *near = rig->seek;
+	struct buf windows = buf_make(2 * (size_t)RIG_FAR);
+	struct err err = {0};
+	size_t count = seek_count(near);
+	assert_int_equal(seek_builder_create(&b), 0);
+	assert_int_equal(buf_append(&windows, rig->windows.data, rig->windows.len), 0);
+	layer_zeros(&windows, RIG_FAR);
+	assert_int_equal(buf_append(&windows, rig->windows.data, rig->windows.len), 0);
+	for (size_t i = 0; i < count; i++) {
+		struct span span;
+		seek_get(near, i, &span);
+		if (i >= count / 2 && span.win_len > 0)
+			span.win_off += windows.len - rig->windows.len;
+		assert_ok(seek_builder_add(b, &span, &err), &err);
+	}
+	const struct seek_totals totals = {
+		.layer = *seek_layer(near), .diff_id = *seek_diff_id(near), .is_tar = true,
+		.in_size = rig->blob.len, .out_size = rig->device.len, .windows_size = windows.len};
+	assert_ok(seek_builder_finish(b, &totals, &rig->seek, &err), &err);
+	seek_builder_destroy(b);
+	seek_destroy(near);
+	buf_finish(&rig->windows);
+	rig->windows = windows;
+}
+
 static inline void rig_make_blob(struct rig *rig, enum rig_kind kind)
 {
 	rig->blob = rig->device = buf_make(LAYER_MAX);
@@ -197,7 +229,7 @@ static inline void rig_make_blob(struct rig *rig, enum rig_kind kind)
 	size_t n = rig->device.len;
 	if (kind == RIG_TAR)
 		assert_int_equal(buf_append(&rig->blob, data, n), 0);
-	else if (kind == RIG_GZIP || kind == RIG_GZIP_REMOTE)
+	else if (kind == RIG_GZIP || kind == RIG_GZIP_REMOTE || kind == RIG_GZIP_FAR)
 		layer_gzip(&rig->blob, data, n, 1, Z_NO_FLUSH);
 	else if (kind == RIG_ZSTD_LONG)
 		layer_zstd(&rig->blob, data, n, 1, 0);
@@ -208,6 +240,8 @@ static inline void rig_make_blob(struct rig *rig, enum rig_kind kind)
 			done += part;
 		}
 	rig_index(rig);
+	if (kind == RIG_GZIP_FAR)
+		rig_spread_windows(rig);
 }
 
 /* ---- the store and the layer in it ---- */
@@ -229,7 +263,7 @@ static inline void rig_publish(struct rig *rig, enum rig_kind kind)
 	AUTO(store_layer_new) struct store_layer_new *n = NULL;
 	struct store_layer_info info = {.index = LAYER_INDEX_LOCAL};
 	assert_ok(store_layer_new_create(rig->store, seek_layer(rig->seek), &n, &err), &err);
-	if (kind == RIG_GZIP_REMOTE) {
+	if (kind == RIG_GZIP_REMOTE || kind == RIG_GZIP_FAR) {
 		assert_int_equal(digest_of(DIGEST_SHA256, rig->windows.data, rig->windows.len,
 					   &info.windows_digest), 0);
 		info.windows_size = rig->windows.len;

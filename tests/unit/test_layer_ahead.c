@@ -337,6 +337,28 @@ static void test_windows_beside(void **state)
 	rig_destroy(rig);
 }
 
+/* A table that scatters its windows does not have all that lies between them fetched into memory. */
+static void test_windows_far(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_make(RIG_GZIP_FAR, BUDGET);
+	struct ahead a;
+	uint64_t half = rig_span_off(rig, seek_count(rig->seek) / 2);
+	ahead_init(&a, 0, rig->device.len, false);
+	source_fetch(rig->source, &a.fetch);
+	assert_int_equal(ahead_end(&a), 0);
+	await_local(rig, 0, half);
+	assert_in_range(counter_get(&rig->counters.bytes_fetched), 1, LAYER_WINDOWS_AHEAD_MAX);
+	assert_false(range_is_local(rig, half, rig->device.len));
+	/* The rest is not lost: the next fetch has it. */
+	ahead_init(&a, 0, rig->device.len, false);
+	source_fetch(rig->source, &a.fetch);
+	assert_int_equal(ahead_end(&a), 0);
+	await_local(rig, half, rig->device.len);
+	rig_read_all(rig);
+	rig_destroy(rig);
+}
+
 static void *destroy_main(void *source)
 {
 	source_destroy(source);
@@ -425,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_failure),
 		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_windows_beside),
+		cmocka_unit_test(test_windows_far),
 		cmocka_unit_test(test_destroy),
 		cmocka_unit_test(test_crowd),
 	};
