@@ -322,10 +322,41 @@ bool prefetch_is_full(struct source *const *sources, size_t n)
 	return true;
 }
 
+/* The bytes that are still to be fetched. */
+static uint64_t bytes_missing(const struct prefetch *p)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < p->config.n_sources; i++) {
+		struct source_unit unit;
+		for (uint64_t at = 0; source_unit(p->config.sources[i], at, &unit);
+		     at = unit.off + unit.len)
+			bytes += unit.local || unit.in_len == 0 ? 0 : unit.len;
+	}
+	return bytes;
+}
+
+/*
+ * How long the fill rests after a round. What the registry has wrong, or the disk has no room for,
+ * would else be fetched again and again for as long as the mount lives.
+ */
+static uint64_t fill_pause(struct prefetch *p, unsigned int idle)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	bool failed = p->failures > 0;
+	p->failures = 0;
+	(void)pthread_mutex_unlock(&p->lock);
+	if (idle < PREFETCH_FILL_IDLE_MAX)
+		return failed ? PREFETCH_FILL_AGAIN_MS : PREFETCH_QUIET_MS;
+	uint64_t doublings = u64_min(idle - PREFETCH_FILL_IDLE_MAX, PREFETCH_FILL_DOUBLINGS);
+	return (uint64_t)PREFETCH_FILL_AGAIN_MS << doublings;
+}
+
 /* Everything, once; what fails, or is in the hands of others just now, is tried again later. */
 static void run_fill(struct prefetch *p)
 {
 	bool go = true;
+	uint64_t missing = bytes_missing(p);
+	unsigned int idle = 0; /* rounds in a row that brought nothing */
 	(void)pthread_mutex_lock(&p->lock);
 	p->filling = true;
 	p->no_room = false;
@@ -340,16 +371,17 @@ static void run_fill(struct prefetch *p)
 				p->config.full(p->config.full_data);
 			return;
 		}
+		uint64_t left = bytes_missing(p);
+		idle = left < missing ? 0 : idle + 1;
+		missing = left;
 		(void)pthread_mutex_lock(&p->lock);
-		uint64_t pause = p->failures > 0 ? PREFETCH_FILL_AGAIN_MS : PREFETCH_QUIET_MS;
 		bool no_room = p->no_room;
-		p->failures = 0;
 		(void)pthread_mutex_unlock(&p->lock);
 		if (no_room) {
 			log_warn("the fill stops: the budget of the store has no room for the rest of the image");
 			return;
 		}
-		go = rest(p, pause);
+		go = rest(p, fill_pause(p, idle));
 	}
 }
 

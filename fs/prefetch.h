@@ -34,7 +34,9 @@ enum {
 	PREFETCH_FAILURES_MAX = 3,  /* requests in a row that fail: the rest is left to the readers */
 	PREFETCH_QUIET_MS = 300,    /* nobody has read for so long: the fill goes on */
 	PREFETCH_FILL_LOOK_MS = 50, /* between two looks at that */
-	PREFETCH_FILL_AGAIN_MS = 30000, /* after a failure the fill tries again */
+	PREFETCH_FILL_AGAIN_MS = 30000, /* after a failure the fill tries again … */
+	PREFETCH_FILL_IDLE_MAX = 2,	/* … and after so many rounds that brought nothing, each … */
+	PREFETCH_FILL_DOUBLINGS = 7,	/* … then twice as late as the one before, up to an hour */
 };
 
 /*

@@ -267,6 +267,29 @@ static void test_fill(void **state)
 	}
 }
 
+/* What the registry has wrong is not fetched again and again. */
+static void test_fill_gives_up(void **state)
+{
+	(void)state;
+	struct state *s = make(RIG_TAR, BUDGET);
+	deadline_t end = deadline_in_ms(RIG_TIMEOUT_MS);
+	uint64_t bytes = s->rigs[0]->blob.len;
+	s->rigs[0]->blob.data[0] ^= 1;
+	begin(s, 0, true);
+	await_part(s, 1, seek_count(s->rigs[1]->seek) - 1);
+	while (counter_get(&s->rigs[0]->counters.spans_rejected) <= PREFETCH_FILL_IDLE_MAX) {
+		assert_false(deadline_passed(end));
+		clock_sleep_ms(2, 0);
+	}
+	/* It may have been one more round that brought something. */
+	clock_sleep_ms((uint64_t)5 * PREFETCH_QUIET_MS, 0);
+	assert_in_range(counter_get(&s->rigs[0]->counters.spans_rejected), PREFETCH_FILL_IDLE_MAX,
+			PREFETCH_FILL_IDLE_MAX + 2);
+	assert_true(counter_get(&s->rigs[0]->counters.bytes_fetched) < 2 * bytes);
+	assert_int_equal(atomic_load(&s->full), 0);
+	finish(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -278,6 +301,7 @@ int main(void)
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_failure),
 		cmocka_unit_test(test_fill),
+		cmocka_unit_test(test_fill_gives_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
