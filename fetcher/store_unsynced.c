@@ -85,6 +85,25 @@ int store_unsynced_note(struct store *store, const struct store_unsynced *what, 
 
 /* ---- reading ---- */
 
+/* All notes of a store. */
+struct walk {
+	struct store *store;
+	deadline_t until; /* for all their makers together */
+	bool removed;	  /* one at least */
+};
+
+/* A note that a power cut brings back would take with it what is on the disk by now. */
+static int walk_notes(struct walk *walk,
+		      int (*fn)(void *data, int dirfd, const char *name, struct err *err),
+		      struct err *err)
+{
+	const struct store *store = walk->store;
+	int r = store_each(store->dirs[STORE_DIR_UNSYNCED], fn, walk, err);
+	if (r == 0 && walk->removed && fsync(store->dirs[STORE_DIR_UNSYNCED]) < 0)
+		return err_set(err, -errno, "write the store %s to disk", store->path);
+	return r;
+}
+
 typedef int (*entry_fn)(struct store *store, const struct digest *digest, struct err *err);
 
 struct note {
@@ -183,9 +202,8 @@ static int settle_names(struct store *store, struct err *err)
 }
 
 /* Waits until the maker of a note is done. False when that takes too long. */
-static bool note_is_done(int fd)
+static bool note_is_done(int fd, deadline_t until)
 {
-	deadline_t until = deadline_in_ms(UNSYNCED_WAIT_MS);
 	while (ofd_lock(fd, F_RDLCK, 0, 0) < 0) {
 		if (deadline_passed(until))
 			return false;
@@ -196,7 +214,8 @@ static bool note_is_done(int fd)
 
 static int settle_note(void *data, int dirfd, const char *name, struct err *err)
 {
-	struct store *store = data;
+	struct walk *walk = data;
+	struct store *store = walk->store;
 	const struct note note = {store, {settle_layer, settle_blob, settle_image}, false};
 	AUTO_FINISH(buf) struct buf text = buf_make(UNSYNCED_BYTES_MAX);
 	if (commit_is_temporary(name))
@@ -204,7 +223,7 @@ static int settle_note(void *data, int dirfd, const char *name, struct err *err)
 	AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : err_set(err, -errno, "read the note %s", name);
-	if (!note_is_done(fd)) {
+	if (!note_is_done(fd, walk->until)) {
 		log_debug("note %s of %s is still being worked on", name, store->path);
 		return 0;
 	}
@@ -217,13 +236,15 @@ static int settle_note(void *data, int dirfd, const char *name, struct err *err)
 		r = settle_names(store, err);
 	if (r == 0 && unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
 		r = err_set(err, -errno, "remove the note %s", name);
+	walk->removed |= r == 0;
 	return r;
 }
 
 int store_settle(struct store *store, struct err *err)
 {
+	struct walk walk = {.store = store, .until = deadline_in_ms(UNSYNCED_WAIT_MS)};
 	int r = store_sync_made(store, err);
-	return r < 0 ? r : store_each(store->dirs[STORE_DIR_UNSYNCED], settle_note, store, err);
+	return r < 0 ? r : walk_notes(&walk, settle_note, err);
 }
 
 /* ---- after another boot ---- */
@@ -260,12 +281,14 @@ static int lost_image(struct store *store, const struct digest *digest, struct e
 
 static int lost_note(void *data, int dirfd, const char *name, struct err *err)
 {
-	struct store *store = data;
+	struct walk *walk = data;
+	struct store *store = walk->store;
 	const struct note note = {store, {lost_layer, lost_blob, lost_image}, true};
 	AUTO_FINISH(buf) struct buf text = buf_make(UNSYNCED_BYTES_MAX);
 	/* Without its name nothing was published yet. */
 	if (commit_is_temporary(name))
-		return unlinkat(dirfd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+		return unlinkat(dirfd, name, 0) < 0 && errno != ENOENT ?
+			       err_set(err, -errno, "remove the note %s", name) : 0;
 	int r = file_slurp(dirfd, name, &text, err);
 	if (r < 0 || note_is_of_boot(store, &text))
 		return r;
@@ -274,10 +297,12 @@ static int lost_note(void *data, int dirfd, const char *name, struct err *err)
 		r = err_set(err, -errno, "write the store %s to disk", store->path);
 	if (r == 0 && unlinkat(dirfd, name, 0) < 0)
 		r = err_set(err, -errno, "remove the note %s", name);
+	walk->removed |= r == 0;
 	return r;
 }
 
 int store_unsynced_boot(struct store *store, struct err *err)
 {
-	return store_each(store->dirs[STORE_DIR_UNSYNCED], lost_note, store, err);
+	struct walk walk = {.store = store};
+	return walk_notes(&walk, lost_note, err);
 }

@@ -39,6 +39,6 @@ int store_unsynced_note(struct store *store, const struct store_unsynced *what, 
 
 /*
  * Sees to it that all that is noted is on the disk, and removes the notes. Waits for those who are
- * publishing, at most UNSYNCED_WAIT_MS: what they have noted is then left to them. Any process.
+ * publishing, at most UNSYNCED_WAIT_MS in all: what they have noted is then left to them. Any process.
  */
 int store_settle(struct store *store, struct err *err);

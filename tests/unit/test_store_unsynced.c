@@ -14,12 +14,31 @@
 enum { SPANS = 4, SPAN = 1000, LATE = 1, EARLY = 2, IMAGE = 3, SHORT_MS = 300 };
 
 static _Atomic int n_syncs;
+static ino_t notes_ino;	   /* of the directory of notes; 0: nobody looks at it */
+static bool notes_settled; /* the end of the last note is on the disk, too */
 
 /* Takes the C library's place. */
 int fsync(int fd)
 {
+	struct stat st;
 	n_syncs++;
+	if (notes_ino != 0 && fstat(fd, &st) == 0 && st.st_ino == notes_ino) {
+		DIR *dir = fdopendir(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+		notes_settled = true;
+		for (struct dirent *entry; (entry = readdir(dir));) // NOLINT(concurrency-mt-unsafe)
+			notes_settled &= entry->d_name[0] == '.';
+		(void)closedir(dir);
+	}
 	return (int)syscall(SYS_fsync, fd);
+}
+
+static void watch_notes(const struct store *store)
+{
+	struct stat st = {0};
+	if (store)
+		assert_int_equal(fstat(store->dirs[STORE_DIR_UNSYNCED], &st), 0);
+	notes_settled = false;
+	notes_ino = st.st_ino;
 }
 
 static size_t notes(struct store *store)
@@ -142,7 +161,10 @@ static void test_lost(void **state)
 	struct store *store = place_open(place, 0);
 	(void)close(publish(store));
 	assert_true(has_layer(store, LATE) && has_layer(store, EARLY));
+	watch_notes(store);
 	store = reboot(place, store);
+	assert_true(notes_settled);
+	watch_notes(NULL);
 	assert_false(has_layer(store, LATE));
 	assert_true(has_layer(store, EARLY));
 	assert_false(image_has(store, "image.json") || image_has(store, "tree.erofs"));
@@ -170,8 +192,11 @@ static void test_settled(void **state)
 	struct err err = {0};
 	struct store *store = place_open(place, 0);
 	(void)close(publish(store));
+	watch_notes(store);
 	assert_ok(store_settle(store, &err), &err);
 	assert_true(n_syncs > 10);
+	assert_true(notes_settled);
+	watch_notes(NULL);
 	assert_int_equal(notes(store), 0);
 	n_syncs = 0;
 	assert_ok(store_settle(store, &err), &err);
