@@ -40,8 +40,11 @@ static int note_text(struct store *store, const struct store_unsynced *what, str
 	int r = buf_printf(text, "%.*s\n", BOOT_ID_MAX, store->boot);
 	for (size_t i = 0; i < what->n_layers && r == 0; i++) {
 		store_entry_name(&what->layers[i], name);
-		if (faccessat(store->dirs[STORE_DIR_LAYERS], name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-			r = note_digests(text, KIND_LAYER, &what->layers[i], 1);
+		if (faccessat(store->dirs[STORE_DIR_LAYERS], name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			continue;
+		r = note_digests(text, KIND_LAYER, &what->layers[i], 1);
+		if (r == 0 && what->ret_noted)
+			what->ret_noted[i] = true;
 	}
 	if (r == 0)
 		r = note_digests(text, KIND_BLOB, what->blobs, what->n_blobs);

@@ -22,17 +22,18 @@ enum {
 	UNSYNCED_WAIT_MS = 5000,	/* for somebody who is still publishing */
 };
 
-/* What is to be published. All borrowed. */
+/* What is to be published. All borrowed, also to be written to. */
 struct store_unsynced {
 	const struct digest *image;
 	const struct digest *layers, *blobs;
 	size_t n_layers, n_blobs;
+	bool *ret_noted; /* n_layers, zeroed: which of them the note names; NULL: not wanted */
 };
 
 /*
  * Notes an image, its blobs, and those of its layers that are not in the store yet, and waits until
- * the note is on the disk. From then on until *ret_lock is closed they may be published without
- * waiting.
+ * the note is on the disk. From then on until *ret_lock is closed what it names may be published
+ * without waiting. A layer that was in the store, and is removed meanwhile, is not named.
  */
 int store_unsynced_note(struct store *store, const struct store_unsynced *what, int *ret_lock,
 			struct err *err);

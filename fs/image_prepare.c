@@ -52,6 +52,7 @@ struct prepare {
 	struct prepare_task config_task, referrers_task, bundle_task, profile_task, lists_task;
 	struct prepare_task note_task;
 	int note_lock;			/* owned; while things are published that are noted */
+	bool *noted;			/* owned; a layer each: whether the note names it */
 	struct prepare_index index;	/* owned; the tasks' until they are over */
 	struct soci_index *soci;	/* owned; NULL: there is none, or it is not needed */
 	struct profile_lists lists;	/* owned; of SOCI */
@@ -80,6 +81,7 @@ static void prepare_finish(struct prepare *p)
 	soci_index_destroy(p->soci);
 	cleanup_close(&p->dir);
 	cleanup_close(&p->note_lock);
+	free(p->noted);
 }
 DEFINE_FINISH(prepare, prepare_finish);
 
@@ -138,7 +140,8 @@ static int prepare_note_run(struct task *task, struct err *err)
 	const struct descriptors *layers = &p->image.manifest.layers;
 	const struct digest blobs[] = {p->image.desc.digest, p->image.manifest.config.digest};
 	AUTO_FREE struct digest *digests = calloc(layers->count + 1, sizeof(*digests));
-	if (!digests)
+	p->noted = calloc(layers->count + 1, sizeof(*p->noted));
+	if (!digests || !p->noted)
 		return err_set(err, -ENOMEM, "note an image");
 	for (size_t i = 0; i < layers->count; i++)
 		digests[i] = layers->items[i].digest;
@@ -148,6 +151,7 @@ static int prepare_note_run(struct task *task, struct err *err)
 		.n_layers = layers->count,
 		.blobs = blobs,
 		.n_blobs = ARRAY_LEN(blobs),
+		.ret_noted = p->noted,
 	};
 	return store_unsynced_note(p->request->store, &what, &p->note_lock, err);
 }
@@ -410,7 +414,8 @@ static int bundle_install_layer(struct prepare *p, const struct bundle *bundle, 
 		.index_digest = *bundle_digest,
 	};
 	r = store_layer_new_create(store, &desc->digest, &layer, err);
-	if (r == 0 && prepare_mode(p) == COMMIT_LIVE)
+	/* One that was there, and has been removed meanwhile, has no note. */
+	if (r == 0 && prepare_mode(p) == COMMIT_LIVE && p->noted[i])
 		store_layer_new_late(layer);
 	if (r == 0 && windows_need_check(seek))
 		r = bundle_fetch_windows(p, &info, layer, err);

@@ -137,11 +137,13 @@ static int publish(struct store *store)
 	const struct digest image = layer_digest(IMAGE);
 	const struct digest layers[] = {layer_digest(LATE), layer_digest(EARLY)};
 	const struct digest blob = layer_digest(IMAGE);
+	bool noted[2] = {false};
 	const struct store_unsynced what = {.image = &image, .layers = layers, .n_layers = 2,
-					    .blobs = &blob, .n_blobs = 1};
+					    .blobs = &blob, .n_blobs = 1, .ret_noted = noted};
 	int lock = -1;
 	assert_ok(store_unsynced_note(store, &what, &lock, &err), &err);
 	assert_int_equal(notes(store), 1);
+	assert_true(noted[0] && !noted[1]);
 	n_syncs = 0;
 	late_publish(store, LATE);
 	AUTO_CLOSE int dir = image_dir(store, O_CREAT);
