@@ -531,6 +531,7 @@ static int layer_task_run(struct task *task, struct err *err)
 	return layer_prepare_run(&container_of(task, struct layer_task, task)->layer, err);
 }
 
+/* What only helps has so long from now on, all of it together. */
 static struct profile_soci prepare_soci(const struct prepare *p)
 {
 	return (struct profile_soci){
@@ -538,7 +539,8 @@ static struct profile_soci prepare_soci(const struct prepare *p)
 		.origin = p->request->origin,
 		.soci = p->soci,
 		.layers = &p->image.manifest.layers,
-		.timeout_ms = u64_min(p->timeout_ms, PROFILE_FETCH_MS),
+		.timeout_ms = p->timeout_ms,
+		.deadline = deadline_in_ms(u64_min(p->timeout_ms, PROFILE_FETCH_MS)),
 	};
 }
 

@@ -36,6 +36,11 @@ void profile_lists_finish(struct profile_lists *lists)
 	*lists = (struct profile_lists){0};
 }
 
+static deadline_t request_deadline(const struct profile_soci *soci)
+{
+	return deadline_earlier(deadline_in_ms(soci->timeout_ms), soci->deadline);
+}
+
 static int lists_make(size_t n, struct profile_lists *ret)
 {
 	ret->items = calloc(n + 1, sizeof(*ret->items));
@@ -82,7 +87,7 @@ static int spans_of_ztoc(const struct profile_soci *soci, const struct descripto
 	AUTO_FINISH(buf) struct buf bytes = buf_make(SOCI_ZTOC_MAX);
 	AUTO(ztoc) struct ztoc *ztoc = NULL;
 	AUTO(seek) struct seek *table = NULL;
-	int r = origin_blob(soci->origin, desc, &bytes, deadline_in_ms(soci->timeout_ms), err);
+	int r = origin_blob(soci->origin, desc, &bytes, request_deadline(soci), err);
 	if (r == 0)
 		r = ztoc_parse(bytes.data, bytes.len, layer->size, &ztoc, err);
 	if (r == 0)
@@ -132,10 +137,28 @@ bool profile_soci_is_there(const struct profile_soci *soci)
 	return false;
 }
 
+/* They are all in memory at once. */
+static int lists_check(const struct profile_soci *soci, struct err *err)
+{
+	uint64_t left = PROFILE_LISTS_MAX;
+	for (size_t i = 0; i < soci->layers->count; i++) {
+		const struct descriptor *desc =
+			soci_index_prefetch(soci->soci, &soci->layers->items[i].digest);
+		if (desc && desc->size > left)
+			return err_say(err, -EFBIG, "its prefetch lists have more than %d bytes",
+				       PROFILE_LISTS_MAX);
+		left -= desc ? desc->size : 0;
+	}
+	return 0;
+}
+
 int profile_soci_fetch(const struct profile_soci *soci, struct profile_lists *ret, struct err *err)
 {
 	AUTO_FINISH(profile_lists) struct profile_lists lists = {0};
-	int r = lists_make(soci->layers->count, &lists);
+	int r = lists_check(soci, err);
+	if (r < 0)
+		return r;
+	r = lists_make(soci->layers->count, &lists);
 	if (r < 0)
 		return err_set(err, r, "fetch prefetch lists");
 	for (size_t i = 0; i < lists.n && r == 0; i++) {
@@ -143,7 +166,7 @@ int profile_soci_fetch(const struct profile_soci *soci, struct profile_lists *re
 			soci_index_prefetch(soci->soci, &soci->layers->items[i].digest);
 		if (desc)
 			r = origin_blob(soci->origin, desc, &lists.items[i],
-					deadline_in_ms(soci->timeout_ms), err);
+					request_deadline(soci), err);
 	}
 	if (r < 0)
 		return err_prefix(err, r, "fetch prefetch lists");
@@ -231,13 +254,15 @@ int profile_soci_read(const struct profile_soci *soci, const struct profile_list
 		qsort(wants.items, wants.n, sizeof(*wants.items), compare_wants);
 	for (size_t i = 0; i < wants.n && r == 0; i++) {
 		const struct soci_want *want = &wants.items[i];
-		r = profile_add(p, want->layer, want->off, want->len);
-		if (r < 0 && r != -E2BIG)
-			(void)err_set(err, r, "read prefetch lists");
+		int added = profile_add(p, want->layer, want->off, want->len);
+		/* What is too much is left out, as it would be of a run. */
+		if (added == -E2BIG)
+			break;
+		if (added < 0)
+			r = err_set(err, added, "read prefetch lists");
 	}
 	free(wants.items);
-	/* What is too much is left out, as it would be of a run. */
-	if (r < 0 && r != -E2BIG)
+	if (r < 0)
 		return r;
 	*ret = steal_ptr(&p);
 	return 0;
@@ -330,7 +355,7 @@ static int index_add_list(const struct profile_soci *soci, size_t i, const struc
 	if (r < 0)
 		return err_set(err, r, "push a prefetch list");
 	r = origin_push_blob(soci->origin, &desc, list->data, list->len,
-			     deadline_in_ms(soci->timeout_ms), err);
+			     request_deadline(soci), err);
 	if (r < 0)
 		return r;
 	json_t *entry = json_pack("{s:s,s:s,s:I,s:{s:s}}", "mediaType", SOCI_PREFETCH_TYPE,
@@ -395,5 +420,5 @@ int profile_soci_push(const struct profile_soci *soci, const struct profile_list
 		return err_set(err, r, "push a SOCI index");
 	*ret = desc.digest;
 	return origin_push_manifest(soci->origin, &desc, json, strlen(json), subject,
-				    deadline_in_ms(soci->timeout_ms), err);
+				    request_deadline(soci), err);
 }

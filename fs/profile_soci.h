@@ -19,7 +19,10 @@ struct profile_soci {
 	const struct soci_index *soci;
 	const struct descriptors *layers; /* of the image, bottom first */
 	uint64_t timeout_ms;	    /* of each request */
+	deadline_t deadline;	    /* of all of them; 0: none */
 };
+
+enum { PROFILE_LISTS_MAX = 64 << 20 }; /* bytes of all lists of an index */
 
 /* Prefetch lists, one a layer; an empty buffer: it has none. */
 struct profile_lists {
@@ -32,7 +35,7 @@ DEFINE_FINISH(profile_lists, profile_lists_finish);
 /* Whether the index has any list at all. */
 bool profile_soci_is_there(const struct profile_soci *soci);
 
-/* Fetches the lists. Errors of the origin. */
+/* Fetches the lists. Errors of the origin; -EFBIG past PROFILE_LISTS_MAX, before anything is fetched. */
 int profile_soci_fetch(const struct profile_soci *soci, struct profile_lists *ret, struct err *err);
 
 /*
