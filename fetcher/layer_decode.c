@@ -78,16 +78,13 @@ void layer_keep(struct layer *layer, const struct unit *unit, size_t i, const vo
 {
 	struct err err = {0};
 	struct span span;
-	int r;
 	(void)pthread_mutex_lock(&layer->lock);
 	bool ahead = unit->ahead;
 	(void)pthread_mutex_unlock(&layer->lock);
 	seek_get(layer->seek, i, &span);
 	/* What nobody asked for pushes nothing out that somebody did. */
-	if (ahead && !store_layer_has_room(layer->store, i))
-		r = err_say(&err, -ENOSPC, "the budget of the store is used up");
-	else
-		r = store_layer_fill(layer->store, i, data, &err);
+	int r = ahead ? store_layer_fill_spare(layer->store, i, data, &err) :
+			store_layer_fill(layer->store, i, data, &err);
 	if (r < 0)
 		log_debug("span %zu is not kept: %s", i, err_text(&err));
 	else if (ahead)

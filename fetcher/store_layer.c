@@ -249,16 +249,18 @@ void store_layer_release(struct store_layer *layer, size_t first, size_t end)
 	(void)ofd_lock(layer->present.fd, F_UNLCK, PRESENT_LOCK_SPAN + first, end - first);
 }
 
-/* Writes a span's bytes; a full disk is given one chance after an eviction. */
-static int layer_write_span(struct store_layer *layer, const struct span *span, const void *data)
+/* Writes a span's bytes; a full disk is given one chance after an eviction, if there may be one. */
+static int layer_write_span(struct store_layer *layer, const struct span *span, const void *data,
+			    bool evict)
 {
 	int r = file_pwrite(layer->data_fd, data, (size_t)span->out_len, span->out_off);
-	if ((r == -ENOSPC || r == -EDQUOT) && store_make_room(layer->store, span_charge(span)))
+	if (evict && (r == -ENOSPC || r == -EDQUOT) && store_make_room(layer->store, span_charge(span)))
 		r = file_pwrite(layer->data_fd, data, (size_t)span->out_len, span->out_off);
 	return r;
 }
 
-int store_layer_fill(struct store_layer *layer, size_t i, const void *data, struct err *err)
+static int layer_fill(struct store_layer *layer, size_t i, const void *data, bool evict,
+		      struct err *err)
 {
 	struct store *store = layer->store;
 	struct span span;
@@ -272,8 +274,13 @@ int store_layer_fill(struct store_layer *layer, size_t i, const void *data, stru
 		return err_say(err, -ENOSPC,
 			       "a span of %llu bytes does not fit the budget of the store, %llu bytes",
 			       (unsigned long long)charge, (unsigned long long)store->budget);
-	(void)store_reserve(store, charge);
-	int r = layer_write_span(layer, &span, data);
+	if (evict) {
+		(void)store_reserve(store, charge);
+	} else if (store_usage_add(store, charge) > store->budget && charge > 0) {
+		store_usage_sub(store, charge);
+		return err_say(err, -ENOSPC, "the budget of the store is used up");
+	}
+	int r = layer_write_span(layer, &span, data, evict);
 	if (r < 0) {
 		store_usage_sub(store, charge);
 		return err_set(err, r, "keep %llu bytes in the store %s",
@@ -289,15 +296,14 @@ int store_layer_fill(struct store_layer *layer, size_t i, const void *data, stru
 	return 0;
 }
 
-bool store_layer_has_room(const struct store_layer *layer, size_t i)
+int store_layer_fill(struct store_layer *layer, size_t i, const void *data, struct err *err)
 {
-	struct span span;
-	seek_get(layer->seek, i, &span);
-	/* One that is UNVERIFIED is in the count already. */
-	if (store_layer_state(layer, i) & SPAN_PRESENT)
-		return true;
-	uint64_t used = store_usage_bytes(layer->store);
-	return used <= layer->store->budget && span_charge(&span) <= layer->store->budget - used;
+	return layer_fill(layer, i, data, true, err);
+}
+
+int store_layer_fill_spare(struct store_layer *layer, size_t i, const void *data, struct err *err)
+{
+	return layer_fill(layer, i, data, false, err);
 }
 
 /* The packed window of a span, from memory or from `windows`; the caller frees it. */

@@ -147,8 +147,8 @@ void store_layer_release(struct store_layer *layer, size_t first, size_t end);
  */
 int store_layer_fill(struct store_layer *layer, size_t i, const void *data, struct err *err);
 
-/* Whether store_layer_fill() of span i would stay within the budget, as it is now. */
-bool store_layer_has_room(const struct store_layer *layer, size_t i);
+/* The same for what nobody asked for: -ENOSPC where it would have to evict, and nothing is. */
+int store_layer_fill_spare(struct store_layer *layer, size_t i, const void *data, struct err *err);
 
 /*
  * The window of span i, decompressed: SEEK_WINDOW_BYTES. -EAGAIN when it must be fetched first, as

@@ -519,6 +519,42 @@ static void test_evict_order(void **state)
 	store_close(store);
 }
 
+/* As layer_fill(), for bytes that nobody asked for. */
+static int layer_fill_spare(struct store_layer *layer, uint64_t seed, size_t i, struct err *err)
+{
+	struct span span;
+	seek_get(store_layer_seek(layer), i, &span);
+	AUTO_FREE uint8_t *data = malloc((size_t)span.out_len);
+	assert_non_null(data);
+	device_bytes(seed, span.out_off, data, (size_t)span.out_len);
+	assert_int_equal(store_layer_claim(layer, i, i + 1), 0);
+	int r = store_layer_fill_spare(layer, i, data, err);
+	store_layer_release(layer, i, i + 1);
+	return r;
+}
+
+/* What nobody asked for takes what is free, of the budget here, and pushes nothing out. */
+static void test_spare(void **state)
+{
+	enum { PART = 4096, COUNT = 4 };
+	struct err err = {0};
+	struct store *store = place_open(*state, (uint64_t)3 * PART);
+	struct seek *seek = layer_seek(SEED, COUNT, PART, 0, SEEK_SUM_OUT);
+	layer_publish(store, SEED, seek, 0);
+	struct store_layer *layer = layer_open(store, SEED);
+	assert_ok(layer_fill(layer, SEED, 0, &err), &err);
+	for (size_t i = 0; i < 3; i++)
+		assert_ok(layer_fill_spare(layer, SEED, i, &err), &err);
+	assert_err(layer_fill_spare(layer, SEED, 3, &err), -ENOSPC, &err, "budget");
+	assert_int_equal(store_counted(store), 3 * PART);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(layer_read_span_right(layer, SEED, i), 0);
+	assert_int_equal(layer_read_span_right(layer, SEED, 3), -EAGAIN);
+	store_layer_close(layer);
+	seek_destroy(seek);
+	store_close(store);
+}
+
 /* A file system of 1 MiB, in a mount namespace of this process alone. */
 static void test_disk_full(void **state)
 {
@@ -540,6 +576,16 @@ static void test_disk_full(void **state)
 		assert_int_equal(layer_read_span_right(layer, SEED, i), 0);
 	}
 	assert_true(store_counted(store) < MIB(1));
+	/* What nobody asked for takes no place from what is there. */
+	uint64_t counted = 0;
+	int r = 0;
+	for (size_t i = 0; i < COUNT && r == 0; i++) {
+		counted = store_counted(store);
+		r = layer_fill_spare(layer, SEED, i, &err);
+	}
+	assert_err(r, -ENOSPC, &err, "keep 65536 bytes in the store");
+	assert_int_equal(store_counted(store), counted);
+	assert_int_equal(layer_read_span_right(layer, SEED, COUNT - 1), 0);
 	/* Somebody else takes the rest: nothing can be freed, and the sentence says so. */
 	uint64_t freed;
 	assert_ok(store_evict(store, 0, &freed, &err), &err);
@@ -586,6 +632,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_new_refusals, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_tree, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_evict_order, place_setup, place_teardown),
+		cmocka_unit_test_setup_teardown(test_spare, place_setup, place_teardown),
 		cmocka_unit_test_setup_teardown(test_disk_full, place_setup, place_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
