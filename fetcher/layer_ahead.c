@@ -36,9 +36,10 @@ bool layer_unit(const struct source *source, uint64_t off, struct source_unit *r
 	seek_get(layer->seek, end - 1, &span);
 	uint64_t out_end = span.out_off + span.out_len;
 	struct source_unit unit = {.local = true};
-	for (i = first; i < end; i++) {
+	/* A hostile unit has very many spans, and is asked about very often. */
+	for (i = first; i < end && unit.local; i++) {
 		seek_get(layer->seek, i, &span);
-		unit.local &= span_is_local(layer, i, span.codec);
+		unit.local = span_is_local(layer, i, span.codec);
 	}
 	seek_get(layer->seek, first, &span);
 	unit.off = span.out_off;
