@@ -410,6 +410,7 @@ int prefetch_start(const struct prefetch_config *config, struct prefetch **ret, 
 		return err_set(err, -ENOMEM, "fetch ahead");
 	p->config = *config;
 	p->watch.calm = watch_calm;
+	p->quiet_ns = clock_now_ns(); /* who is just starting has not had the time to read */
 	(void)pthread_mutex_init(&p->lock, NULL);
 	(void)pthread_cond_init(&p->changed, NULL);
 	list_init(&p->runs);

@@ -250,7 +250,8 @@ static void test_fill(void **state)
 			counter_add(&s->mount.reads, 1);
 			clock_sleep_ms(1, 0);
 		}
-		assert_int_equal(mock_requests(&s->rigs[1]->mock), 0);
+		for (size_t i = 0; i < RIGS; i++)
+			assert_int_equal(mock_requests(&s->rigs[i]->mock), 0);
 		while (atomic_load(&s->full) == 0) {
 			assert_false(deadline_passed(end));
 			clock_sleep_ms(2, 0);
