@@ -330,17 +330,15 @@ static int on_launcher(struct holder *h, struct err *err)
 	struct holder_msg msg;
 	AUTO_CLOSE int fd = -1;
 	int r = holder_receive(h->status_fd, &msg, &fd);
-	if (r < 0 || (msg.word != HOLDER_KNOWN && msg.word != HOLDER_PREPARED))
+	if (r < 0 || msg.word != HOLDER_PREPARED)
 		return err_say(err, -ECANCELED, "whoever asked for the mount is gone");
-	if (msg.word == HOLDER_PREPARED) {
-		h->ahead = false;
-		h->now.killed_at = deadline_in_ms(HOLDER_PREPARE_MS);
-		r = h->config->prepared(h->config->data, err);
-		if (r < 0)
-			return r;
-	}
+	h->ahead = false;
+	h->now.killed_at = deadline_in_ms(HOLDER_PREPARE_MS);
+	r = h->config->prepared(h->config->data, err);
+	if (r < 0)
+		return r;
 	/* It may have died meanwhile: its pidfd will tell. */
-	(void)holder_send(h->now.control, msg.word, NULL, fd);
+	(void)holder_send(h->now.control, HOLDER_PREPARED, NULL, fd);
 	return 0;
 }
 

@@ -9,7 +9,7 @@
  * connection and no reader notices (see fs/server.h for how); when the program
  * is upgraded, the new server prepares first and the old one then makes way.
  *
- *   holder -> server   KNOWN and PREPARED, of a start that was begun ahead (see below)
+ *   holder -> server   PREPARED, of a start that was begun ahead (see below)
  *   server -> holder   READY, or FAILED with the reason, on HOLDER_FD_CONTROL
  *   holder -> server   GO, with the connection's descriptor
  *   server -> holder   SERVING
@@ -24,8 +24,8 @@
  *
  * A start can be begun ahead, while what is to be mounted is still being prepared: holder and
  * server start, the server opens its connections, and both wait for whoever started them
- * (holder_begin()). That one hands the server what it learns as a descriptor of memory (KNOWN),
- * says that all is there (PREPARED), and waits as with any start. If it ends before, so do they.
+ * (holder_begin()). That one says that all is there, hands the server what it has learned as a
+ * descriptor of memory (PREPARED), and waits as with any start. If it ends before, so do they.
  *
  * Signals to the holder: SIGHUP upgrades; SIGTERM or SIGINT unmounts (lazily
  * while in use: it then goes on serving whoever is inside); a second one ends
@@ -63,7 +63,7 @@ struct holder_config {
 	const char *program;		     /* path of the program: opened now and at each upgrade */
 	char *const *argv;		     /* of a server */
 	char *const *envp;		     /* its environment */
-	again_main again;		     /* of the first server, as in holder_launch() */
+	again_main again;		     /* of the first server, as in holder_begin() */
 	/*
 	 * The arguments of a first server that is begun ahead, in place of argv; NULL: it is not.
 	 * Then dir and all that says how to mount is set by prepared(), called when the image is
@@ -72,7 +72,7 @@ struct holder_config {
 	char *const *ahead;
 	int (*prepared)(void *data, struct err *err);
 	unsigned int crashes_max;	     /* 0: HOLDER_CRASHES_MAX */
-	int status_fd;			     /* of holder_launch(), or -1; closed once it is told */
+	int status_fd;			     /* of holder_begin(), or -1; closed once it is told */
 	/*
 	 * Called when the mount is there, and again for each server that takes over. A failure
 	 * ends the mount the first time; later it is logged.
@@ -89,43 +89,40 @@ struct holder_config {
  */
 int holder_run(const struct holder_config *config, struct err *err);
 
-/*
- * Starts the program anew as a holder in a session of its own, with log_fd as
- * its stdout and stderr, / as its working directory and nothing to read, and
- * waits until the file system is mounted and served; should the caller die
- * before, there is no mount. argv leads to holder_run(), with status_fd
- * HOLDER_FD_CONTROL; so does again, by which the program is not loaded anew where
- * that can be (NULL: never). What the holder says of a failure is err's. *ret_pid: the
- * holder, which the caller may leave alone.
- */
-int holder_launch(const char *program, char *const *argv, char *const *envp, again_main again,
-		  int log_fd, pid_t *ret_pid, struct err *err);
-
 /* A holder that was begun and not yet waited for. */
 struct holder_begun {
 	pid_t pid;
 	int sock; /* owned; -1: none */
 };
 
-/* The first half of holder_launch(): starts the holder and does not wait. */
+/*
+ * Starts the program anew as a holder in a session of its own, with log_fd as
+ * its stdout and stderr, / as its working directory and nothing to read, and
+ * does not wait. Should the caller die before the file system is served, there
+ * is no mount. argv leads to holder_run(), with status_fd HOLDER_FD_CONTROL; so
+ * does again, by which the program is not loaded anew where that can be (NULL:
+ * never). The caller awaits or cancels it.
+ */
 int holder_begin(const char *program, char *const *argv, char *const *envp, again_main again,
 		 int log_fd, struct holder_begun *ret, struct err *err);
 
 /*
- * To one whose config has `ahead`: gives its server a memfd with what is known by now, or says
- * that the image is prepared. fd is borrowed, -1: none. A holder that is gone says so when it is
+ * To one whose config has `ahead`: says that the image is prepared, and gives its server a memfd
+ * with what is known by now. fd is borrowed, -1: none. A holder that is gone says so when it is
  * waited for.
  */
-void holder_known(const struct holder_begun *begun, int fd);
 void holder_prepared(const struct holder_begun *begun, int fd);
 
-/* The second half: waits until the file system is served, as holder_launch(). Closes sock. */
+/*
+ * Waits until the file system is mounted and served, and closes sock; the holder may then be left
+ * alone. What it says of a failure is err's.
+ */
 int holder_await(struct holder_begun *begun, struct err *err);
 
 /* Takes back a start that was begun ahead: waits until holder and server are gone. */
 void holder_cancel(struct holder_begun *begun);
 
-/* Tells holder_launch() why there is no mount. */
+/* Tells holder_await() why there is no mount. */
 void holder_launch_failed(int status_fd, const struct err *err);
 
 /*
@@ -142,8 +139,8 @@ int holder_adopt(const struct holder_config *config, pid_t server, struct err *e
 int holder_serve_prepare(struct err *err);
 
 /*
- * For a server that was begun ahead: waits for what comes next. 1 for KNOWN, 0 for PREPARED, with
- * *ret_fd, which the caller closes (-1: none came); -ECANCELED when the start was taken back.
+ * For a server that was begun ahead: waits for PREPARED, with *ret_fd, which the caller closes (-1:
+ * none came). -ECANCELED when the start was taken back.
  */
 int holder_serve_await(int *ret_fd, struct err *err);
 

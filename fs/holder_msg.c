@@ -115,11 +115,6 @@ int holder_begin(const char *program, char *const *argv, char *const *envp, agai
 	return 0;
 }
 
-void holder_known(const struct holder_begun *begun, int fd)
-{
-	(void)holder_send(begun->sock, HOLDER_KNOWN, NULL, fd);
-}
-
 void holder_prepared(const struct holder_begun *begun, int fd)
 {
 	(void)holder_send(begun->sock, HOLDER_PREPARED, NULL, fd);
@@ -146,16 +141,4 @@ void holder_cancel(struct holder_begun *begun)
 	cleanup_close(&begun->sock);
 	begun->sock = -1;
 	(void)waitpid(begun->pid, NULL, 0);
-}
-
-int holder_launch(const char *program, char *const *argv, char *const *envp, again_main again,
-		  int log_fd, pid_t *ret_pid, struct err *err)
-{
-	struct holder_begun begun = {.sock = -1};
-	int r = holder_begin(program, argv, envp, again, log_fd, &begun, err);
-	if (r == 0)
-		r = holder_await(&begun, err);
-	if (r == 0)
-		*ret_pid = begun.pid;
-	return r;
 }

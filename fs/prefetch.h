@@ -3,7 +3,7 @@
 
 /*
  * Fetches what will be read before it is read: what a startup profile says, or
- * else what the image itself lets expect (fs/startup.h), and then, if asked
+ * else what the image itself lets expect (fs/expect.h), and then, if asked
  * for, all the rest. One thread plans and starts requests; the bytes come on
  * the threads of the pool.
  *

@@ -47,12 +47,12 @@ int holder_serve_await(int *ret_fd, struct err *err)
 	int r = holder_receive(HOLDER_FD_CONTROL, &msg, &fd);
 	if (r < 0)
 		return err_set(err, r == -ECONNRESET ? -ECANCELED : r, "wait for what is mounted");
-	if (msg.word != HOLDER_KNOWN && msg.word != HOLDER_PREPARED) {
+	if (msg.word != HOLDER_PREPARED) {
 		cleanup_close(&fd);
 		return err_say(err, -EPROTO, "the holder said something else than PREPARED");
 	}
 	*ret_fd = fd;
-	return msg.word == HOLDER_KNOWN;
+	return 0;
 }
 
 int holder_serve_prepare(struct err *err)

@@ -112,18 +112,15 @@ static int serve_begin(struct serve *s, struct err *err)
 static int serve_await(struct serve *s, struct err *err)
 {
 	struct err why = {0};
-	for (;;) {
-		AUTO_CLOSE int fd = -1;
-		int r = holder_serve_await(&fd, err);
-		if (r < 0)
-			return r;
-		/* It is a help: what is missing is asked for again. */
-		if (fd >= 0 && s->origin && s->ctx->tokens &&
-		    handover_read(fd, s->ctx->tokens, s->origin, &why) < 0)
-			log_warn("%s", err_text(&why));
-		if (r == 0)
-			return 0;
-	}
+	AUTO_CLOSE int fd = -1;
+	int r = holder_serve_await(&fd, err);
+	if (r < 0)
+		return r;
+	/* It is a help: what is missing is asked for again. */
+	if (fd >= 0 && s->origin && s->ctx->tokens &&
+	    handover_read(fd, s->ctx->tokens, s->origin, &why) < 0)
+		log_warn("%s", err_text(&why));
+	return 0;
 }
 
 /* What is mounted, which an entry that was begun ahead says only at the end. */
