@@ -95,8 +95,10 @@ class Builder:
         return self.made(name, make)
 
 
-def _entry(info):
-    info.mtime = min(int(info.mtime), synth.MTIME)
+def _entry(info, began):
+    """Files keep the time that their package gave them, which Python looks at; what was written
+    while the tree was made would be another one each time."""
+    info.mtime = int(info.mtime) if info.mtime < began else synth.MTIME
     info.uname = info.gname = ""
     return info
 
@@ -124,19 +126,22 @@ def pack(tree, target):
     """A tree of a layer, as overlayfs keeps it, as a compressed tar: see synth.LayerWriter."""
     layer = synth.LayerWriter(Path(target), LEVEL)
     tar = tarfile.open(fileobj=layer, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20)
-    for name, path in _members(Path(tree)):
+    members = list(_members(Path(tree)))
+    # Nothing can set the time when an inode was last changed.
+    began = min(path.lstat().st_ctime for _, path in members)
+    for name, path in members:
         status = path.lstat()
         if stat.S_ISDIR(status.st_mode) and _opaque(path):
-            tar.addfile(_entry(tarfile.TarInfo(f"{name}/.wh..wh..opq")))
+            tar.addfile(_entry(tarfile.TarInfo(f"{name}/.wh..wh..opq"), began))
         if name in LEFT_OUT and not stat.S_ISDIR(status.st_mode):
             continue
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
             gone = tarfile.TarInfo(str(Path(name).with_name(f".wh.{path.name}")))
-            tar.addfile(_entry(gone))
+            tar.addfile(_entry(gone, began))
         elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
             continue
         else:
-            info = _entry(tar.gettarinfo(path, name))
+            info = _entry(tar.gettarinfo(path, name), began)
             if info.isreg():
                 with path.open("rb") as file:
                     tar.addfile(info, file)
