@@ -42,7 +42,7 @@
 #define NATIVE_64 EM_LOONGARCH
 #define NATIVE_32 EM_NONE
 #else
-#error "exec/elf.c does not know this machine"
+#error "exec/elf_file.c does not know this machine"
 #endif
 
 /* Go's names, which images use, too. */
