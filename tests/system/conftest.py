@@ -18,6 +18,7 @@ from lib import images, registry, run, tools  # noqa: E402
 
 TREE = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("SLUICE", TREE / "build/tools/sluice"))
+FAILED = pytest.StashKey[bool]()
 VERB_SECONDS_MAX = 90
 GONE_SECONDS_MAX = 10
 PROGRESS = re.compile(r"layer \d+ of \d+: (done )?\w+ [\d.]+ [KMGT]?i?B")
@@ -99,9 +100,19 @@ def machine():
     os.umask(0o022)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Notes which tests failed: what they wrote stays."""
+    outcome = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or outcome.get_result().failed
+
+
 @pytest.fixture(autouse=True)
-def nothing_left(tmp_path):
-    """After every test: no process that it started, no mount below its folder."""
+def nothing_left(request, tmp_path):
+    """After every test: no process that it started, no mount below its folder; and the folder goes.
+
+    All tests together write gigabytes, which would only keep the disk busy.
+    """
     mark = uuid.uuid4().hex
     os.environ[run.MARK] = mark
     yield
@@ -118,6 +129,8 @@ def nothing_left(tmp_path):
         for point in mounts:
             run.run("umount", "--lazy", point, check=False)
     assert not mounts, f"mounts left behind: {mounts}"
+    if not request.node.stash.get(FAILED, False):
+        run.run("rm", "-rf", "--one-file-system", tmp_path)
 
 
 @pytest.fixture
